@@ -1,0 +1,159 @@
+"""The only command line. Imports lazily, so that `seco --help` needs no torch."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+import seco
+from seco.errors import SecoError
+
+GUIDE = """\
+from imagery to an encoder:
+  seco demo                                                 the whole way on Blue Marble, with pictures
+  seco dataset import geotiff my-rasters/ places.seco       your own multi-date rasters
+  seco views places.seco --method seco --out views.png      what the method will see
+  seco pretrain --data places.seco --method seco --out run  train an encoder
+  seco evaluate run random:resnet18 colour --task landcover --data places.seco
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One subcommand: its words, one line of help, and the module function that adds flags and runs."""
+
+    words: tuple[str, ...]
+    help: str
+    example: str
+    function: str
+
+
+COMMANDS = (
+    Command(
+        words=("demo",), function="demo",
+        help="the whole way on real imagery: dataset, views, pre-training, evaluation, pictures",
+        example="seco demo --out demo-out",
+    ),
+    Command(
+        words=("dataset", "import"), function="dataset_import",
+        help="make a dataset from imagery (bluemarble, geotiff, seco, images)",
+        example="seco dataset import bluemarble bluemarble/ places.seco --places 3000",
+    ),
+    Command(
+        words=("dataset", "info"), function="dataset_info",
+        help="say what a dataset holds", example="seco dataset info places.seco",
+    ),
+    Command(
+        words=("dataset", "check"), function="dataset_check",
+        help="read everything and compare it with its checksums", example="seco dataset check places.seco",
+    ),
+    Command(
+        words=("dataset", "sheet"), function="dataset_sheet",
+        help="draw places down and seasons across", example="seco dataset sheet places.seco --out sheet.png",
+    ),
+    Command(
+        words=("dataset", "split"), function="dataset_split",
+        help="split places by spatial block, with no shared pixel",
+        example="seco dataset split places.seco --test-share 0.2 --block-deg 10",
+    ),
+    Command(
+        words=("views",), function="views",
+        help="draw what a method sees, and who is positive and negative for each head",
+        example="seco views places.seco --method seco --out views.png",
+    ),
+    Command(
+        words=("pretrain",), function="pretrain",
+        help="train an encoder without labels",
+        example="seco pretrain --data places.seco --method seco --encoder resnet18 --out run",
+    ),
+    Command(
+        words=("evaluate",), function="evaluate",
+        help="judge encoders on a task",
+        example="seco evaluate run random:resnet18 colour --task landcover --data places.seco --json scores.json",
+    ),
+)  # fmt: skip
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as every error of seco."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and where to find help; exit with 2."""
+        self.exit(2, f"seco: error: {message}; see `{self.prog} --help`\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args
+    args = [a for a in args if a != "--debug"]
+    try:
+        return _dispatch(args)
+    except SecoError as err:
+        if debug:
+            raise
+        print(f"seco: error: {' '.join(str(err).split())}", file=sys.stderr)
+        return 130 if getattr(err, "interrupted", False) else 2
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("seco: stopped; nothing half-written is taken for whole, run the same command again", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    except OSError as err:
+        if debug:
+            raise
+        print(f"seco: error: {err}; free disk space or check the path", file=sys.stderr)
+        return 2
+
+
+def _dispatch(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if args[0] == "--version":
+        print(f"seco {seco.__version__}")
+        return 0
+    command = next((c for c in COMMANDS if tuple(args[: len(c.words)]) == c.words), None)
+    if command is None:
+        group = [c for c in COMMANDS if c.words[0] == args[0]]
+        if group and (len(args) == 1 or args[1] in ("-h", "--help")):
+            print(_overview(group))
+            return 0
+        what = " ".join(args[: 2 if group else 1])
+        known = sorted({" ".join(c.words) for c in group or COMMANDS})
+        raise SecoError(f"no command {what!r}; known: {', '.join(known)}")
+    parser = OneLineParser(
+        prog="seco " + " ".join(command.words), description=command.help[0].upper() + command.help[1:] + ".",
+        epilog=f"example: {command.example}", formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )  # fmt: skip
+    function: Callable[[argparse.ArgumentParser, list[str]], int] = getattr(
+        import_module("seco.commands"), command.function
+    )
+    return function(parser, args[len(command.words) :])
+
+
+def _overview(commands: Sequence[Command] = COMMANDS) -> str:
+    width = max(len(" ".join(c.words)) for c in commands)
+    lines = [f"  seco {' '.join(c.words):<{width}}  {c.help}" for c in commands]
+    head = [f"seco {seco.__version__}: unlabelled satellite imagery in, an encoder that transfers out", ""]
+    tail = ["", "`seco COMMAND --help` lists every setting; --debug shows the trace of an error.", "", GUIDE]
+    return "\n".join([*head, "commands:", *lines, *tail]).rstrip()
+
+
+def existing(text: str) -> Path:
+    """Turn an argument into a path that exists."""
+    path = Path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"{text} does not exist")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Check a dataset: its files, shapes, order and every checksum."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from seco.data import format as fmt
+from seco.data.dataset import Dataset
+from seco.errors import DatasetError
+from seco.runs import progress
+
+CHUNK_PATCHES = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong."""
+
+    where: str
+    what: str
+
+
+def check(dataset: Dataset) -> list[Problem]:
+    """Read everything and compare it with what the index says.
+
+    Returns:
+        The problems found; an empty list means that the dataset is whole.
+    """
+    problems = _check_index(dataset)
+    checksums = dataset.index["checksum"].to_pylist()
+    for start in progress(range(0, len(dataset), CHUNK_PATCHES), "check"):
+        stop = min(start + CHUNK_PATCHES, len(dataset))
+        problems += _check_block(dataset, checksums, start, stop)
+    return problems
+
+
+def _check_block(dataset: Dataset, checksums: list[str], start: int, stop: int) -> list[Problem]:
+    """Compare the pixels of some patches with their checksums; where a block cannot be decoded, find which patches."""
+    try:
+        planes = dataset.planes(start, stop)
+    except DatasetError as err:
+        if stop - start == 1:
+            return [Problem(f"patch {start}", str(err.__cause__ or err))]
+        middle = (start + stop) // 2
+        return _check_block(dataset, checksums, start, middle) + _check_block(dataset, checksums, middle, stop)
+    out = []
+    for row in range(start, stop):
+        found = fmt.checksum([p[row - start] for p in planes])
+        if found != checksums[row]:
+            out.append(Problem(f"patch {row}", f"checksum {found}, the index says {checksums[row]}"))
+    return out
+
+
+def _check_index(dataset: Dataset) -> list[Problem]:
+    out = []
+    rows = dataset.column("row")
+    if not np.array_equal(rows, np.arange(len(dataset))):
+        out.append(Problem("index", "column row is not 0, 1, 2, ..."))
+    if len(dataset.place_ids) != dataset.meta.num_places:
+        out.append(Problem("index", f"{len(dataset.place_ids)} places; {fmt.META_NAME} says {dataset.meta.num_places}"))
+    if (np.diff(dataset.place) < 0).any():
+        out.append(Problem("index", "patches of a place do not stand together"))
+    same = np.diff(dataset.place) == 0
+    days = dataset.dates
+    backwards = same & (days[1:] < days[:-1])
+    if backwards.any():
+        out.append(Problem(f"patch {int(np.argmax(backwards)) + 1}", "dates of its place are not in order"))
+    return out

@@ -1,0 +1,157 @@
+"""Read a dataset: its metadata, its index, single patches, and the training tier made on first need."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zarr
+
+from seco.data import format as fmt
+from seco.errors import DatasetError
+from seco.sensors.bands import Band, select
+
+if TYPE_CHECKING:
+    from seco.data.tier import TrainingTier
+
+
+class Dataset:
+    """A dataset on disk. Cheap to open: the index is read on first use, pixels when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the dataset at `path`.
+
+        Raises:
+            DatasetError: not a dataset, damaged, or of a newer version.
+        """
+        self.path = Path(path)
+        self.meta = fmt.read_meta(self.path)
+
+    def __len__(self) -> int:
+        """Return the number of patches."""
+        return self.meta.num_patches
+
+    @cached_property
+    def index(self) -> pa.Table:
+        """The index, a row a patch (docs/dataset-format.md lists its columns)."""
+        file = self.path / fmt.INDEX_NAME
+        try:
+            table = pq.read_table(file)
+        except (OSError, pa.ArrowException) as err:
+            raise DatasetError(f"cannot read {file}: {err}; import the dataset again") from err
+        missing = [n for n in fmt.INDEX_SCHEMA.names if n not in table.column_names]
+        if missing:
+            raise DatasetError(f"{file} lacks column {', '.join(missing)}; import the dataset again")
+        if len(table) != len(self):
+            raise DatasetError(f"{file} has {len(table)} rows; {fmt.META_NAME} says {len(self)}: import again")
+        return table
+
+    @cached_property
+    def _encoded(self) -> tuple[list[str], np.ndarray]:
+        places = self.index["place"].combine_chunks().dictionary_encode()
+        if isinstance(places, pa.ChunkedArray):
+            places = places.combine_chunks()
+        return places.dictionary.to_pylist(), places.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+
+    @property
+    def place_ids(self) -> list[str]:
+        """Place ids, in order of appearance."""
+        return self._encoded[0]
+
+    @property
+    def place(self) -> np.ndarray:
+        """For each patch the position of its place in `place_ids`, int32 (patches,)."""
+        return self._encoded[1]
+
+    @cached_property
+    def first_row(self) -> np.ndarray:
+        """For each place the row of its first patch, int64 (places,)."""
+        return np.unique(self.place, return_index=True)[1]
+
+    @cached_property
+    def dates(self) -> np.ndarray:
+        """Day of each patch, datetime64[D] (patches,); NaT where unknown."""
+        return self.column("date").astype("datetime64[D]")
+
+    @cached_property
+    def months(self) -> np.ndarray:
+        """Month 1-12 of each patch, int64 (patches,); 0 where the date is unknown."""
+        known = ~np.isnat(self.dates)
+        months = self.dates.astype("datetime64[M]").astype(np.int64) % 12 + 1
+        return np.where(known, months, 0)
+
+    @cached_property
+    def lonlat(self) -> np.ndarray:
+        """Centre of each patch, degrees, float64 (patches, 2), longitude first; NaN where unknown."""
+        return np.stack([self.column("lon").astype(float), self.column("lat").astype(float)], axis=1)
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column of the index as a NumPy array."""
+        return self.index[name].to_numpy()
+
+    @property
+    def labels(self) -> list[str | None]:
+        """Label of each patch, None where it has none."""
+        return self.index["label"].to_pylist()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all pixels and band declarations: equal fingerprints mean equal data."""
+        digest = hashlib.blake2b(digest_size=8)
+        digest.update(repr(self.meta.bands).encode())
+        digest.update("".join(self.index["checksum"].to_pylist()).encode())
+        return digest.hexdigest()
+
+    @cached_property
+    def arrays(self) -> list[zarr.Array]:
+        """The archive arrays, one a band group, each (patches, bands, height, width)."""
+        try:
+            root = zarr.open_group(self.path / fmt.ARCHIVE_NAME, mode="r", zarr_format=3)
+            arrays = [root[g.name] for g in self.meta.groups]
+        except (OSError, KeyError, ValueError) as err:
+            raise DatasetError(f"cannot read the archive of {self.path}: {err}; import the dataset again") from err
+        for group, array in zip(self.meta.groups, arrays, strict=True):
+            wanted = (len(self), len(group.bands), group.height_px, group.width_px)
+            if not isinstance(array, zarr.Array) or array.shape != wanted or array.dtype.name != group.dtype:
+                found = f"{array.dtype.name} {array.shape}" if isinstance(array, zarr.Array) else "no array"
+                raise DatasetError(f"{self.path}: archive {group.name} is {found}; expected {group.dtype} {wanted}")
+        return arrays  # type: ignore[return-value]
+
+    def planes(self, start: int, stop: int) -> list[np.ndarray]:
+        """Return patches `start` to `stop` as stored: one (patches, bands, height, width) array a group."""
+        try:
+            return [np.asarray(a[start:stop]) for a in self.arrays]
+        except (OSError, ValueError, RuntimeError) as err:
+            raise DatasetError(
+                f"{self.path}: cannot decode patches {start} to {stop - 1} ({err}); run `seco dataset check`"
+            ) from err
+
+    def read(self, row: int) -> dict[str, np.ndarray]:
+        """Return one patch at native resolution: band name -> (height, width)."""
+        if not 0 <= row < len(self):
+            raise DatasetError(f"patch {row} is not in {self.path}, which has {len(self)}")
+        planes = self.planes(row, row + 1)
+        return {n: p[0][i] for g, p in zip(self.meta.groups, planes, strict=True) for i, n in enumerate(g.bands)}
+
+    def bands(self, names: Sequence[str] | None = None) -> tuple[Band, ...]:
+        """Return the bands asked for (all by default), in the order asked."""
+        if names is None:
+            return self.meta.bands
+        return tuple(self.meta.bands[i] for i in select(self.meta.bands, names))
+
+    def training(self, names: Sequence[str] | None = None) -> TrainingTier:
+        """Return the training tier for these bands, made now if it is not there."""
+        from seco.data.tier import training_tier
+
+        return training_tier(self, names)
+
+
+def open_dataset(path: str | Path) -> Dataset:
+    """Open the dataset at `path`."""
+    return Dataset(Path(path))

@@ -1,0 +1,90 @@
+"""Source files: a folder, a zip archive or one file, listed once and read in place. Nothing is ever unpacked to disk."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from seco.errors import DatasetError
+
+MAX_MEMBER_BYTES = 2**31
+"""Largest member that is read into memory whole: more is taken for a zip bomb."""
+
+
+class Listing:
+    """The files of a source, by their path relative to it, with forward slashes, sorted."""
+
+    def __init__(self, source: Path) -> None:
+        """List `source`, a folder, a zip archive or a single file.
+
+        Raises:
+            DatasetError: it is missing, cannot be read, or is a damaged archive.
+        """
+        self.source = source
+        self._archive: zipfile.ZipFile | None = None
+        if not source.exists():
+            raise DatasetError(f"{source} does not exist; give a folder or a zip file")
+        try:
+            if source.is_dir():
+                self.root = source
+                found = [p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()]
+            elif source.suffix.lower() == ".zip":
+                self.root = source
+                self._archive = zipfile.ZipFile(source)
+                found = [n for n in self._archive.namelist() if not n.endswith("/")]
+            else:
+                self.root = source.parent
+                found = [source.name]
+        except zipfile.BadZipFile as err:
+            raise DatasetError(f"{source} is not a whole zip file ({err}); fetch it again") from err
+        except OSError as err:
+            raise DatasetError(f"cannot read {source}: {err}; check its permissions") from err
+        self.names = sorted(n for n in found if not _is_hidden(n))
+
+    @property
+    def is_zip(self) -> bool:
+        """Whether the source is a zip archive."""
+        return self._archive is not None
+
+    @property
+    def stem(self) -> str:
+        """The source's own name without suffix."""
+        return self.source.resolve().stem if self.source.is_file() else self.source.resolve().name
+
+    def path(self, name: str) -> str:
+        """Return what GDAL opens for a file: a plain path, or its path inside the archive."""
+        if self.is_zip:
+            # Braces let GDAL find the archive's end whatever its name looks like.
+            return f"/vsizip/{{{self.source.resolve()}}}/{name}"
+        return str(self.root / name)
+
+    def read(self, name: str, limit: int = MAX_MEMBER_BYTES) -> bytes:
+        """Return the contents of a file.
+
+        Raises:
+            DatasetError: it is missing, damaged, encrypted, or larger than `limit` bytes.
+        """
+        try:
+            size = self._archive.getinfo(name).file_size if self._archive else (self.root / name).stat().st_size
+            if size > limit:
+                raise DatasetError(f"{name} in {self.source} unpacks to {size} bytes; the limit is {limit}: leave it out")
+            return self._archive.read(name) if self._archive else (self.root / name).read_bytes()
+        except (OSError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as err:
+            raise DatasetError(f"cannot read {name} in {self.source}: {err}; fetch it again or leave it out") from err
+
+    def close(self) -> None:
+        """Close the archive."""
+        if self._archive is not None:
+            self._archive.close()
+
+    def __enter__(self) -> Listing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file is the operating system's own: `.DS_Store`, `__MACOSX/...`, `._photo.jpg`."""
+    return any(p.startswith(".") or p == "__MACOSX" for p in PurePosixPath(name).parts)

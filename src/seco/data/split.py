@@ -1,0 +1,150 @@
+"""Split places into training and test by spatial block: no pixel of a test patch lies in any training patch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+
+from seco.data.dataset import Dataset
+from seco.data.writer import disk_errors
+from seco.errors import ConfigError, DatasetError
+
+TRAIN, TEST, DROPPED = 0, 1, 2
+PART_NAMES = ("train", "test", "dropped")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlockSplit:
+    """A split of places.
+
+    Attributes:
+        part: per place TRAIN, TEST or DROPPED, int8 (places,).
+        block: per place the id of its block, int32 (places,).
+    """
+
+    part: np.ndarray
+    block: np.ndarray
+    seed: int
+    block_deg: float
+    buffer_deg: float
+    test_share: float
+
+    def places(self, part: int) -> np.ndarray:
+        """Return the positions of the places in a part."""
+        return np.flatnonzero(self.part == part)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of places in each part."""
+        return {name: int((self.part == i).sum()) for i, name in enumerate(PART_NAMES)}
+
+
+def place_boxes(dataset: Dataset) -> np.ndarray:
+    """Return each place's footprint as (west, south, east, north) degrees, float64 (places, 4).
+
+    Raises:
+        DatasetError: places have no footprint.
+    """
+    wkb = dataset.index["geometry"].take(pa.array(dataset.first_row)).to_pylist()
+    if any(w is None for w in wkb):
+        raise DatasetError(f"{dataset.path}: patches have no position, so they cannot be split by spatial block")
+    return shapely.bounds(shapely.from_wkb(wkb))
+
+
+def split_by_block(
+    boxes: np.ndarray, *, seed: int = 0, test_share: float = 0.2, block_deg: float = 10.0, buffer_deg: float = 0.0
+) -> BlockSplit:
+    """Draw test blocks of a longitude/latitude grid until their places reach `test_share`.
+
+    Places of other blocks whose footprint, grown by `buffer_deg`, touches a test patch are dropped.
+
+    Args:
+        boxes: (west, south, east, north) of each place, degrees, (places, 4).
+        seed: draws the order of the blocks.
+        test_share: share of places to test on, in (0, 1).
+        block_deg: edge of a block.
+        buffer_deg: least gap between a training patch and a test patch.
+
+    Raises:
+        ConfigError: a value is out of range.
+        DatasetError: one part would be empty.
+    """
+    if not 0 < test_share < 1:
+        raise ConfigError(f"test share {test_share}; it must lie between 0 and 1, both excluded")
+    if block_deg <= 0 or buffer_deg < 0:
+        raise ConfigError(f"block {block_deg} and buffer {buffer_deg} degrees; block must be above 0, buffer at least 0")
+    lon = (boxes[:, 0] + boxes[:, 2]) / 2
+    lat = (boxes[:, 1] + boxes[:, 3]) / 2
+    num_cols = int(np.ceil(360 / block_deg))
+    col = np.floor((lon + 180) / block_deg).astype(np.int64) % num_cols
+    row = np.floor((lat + 90) / block_deg).astype(np.int64)
+    ids, block = np.unique(row * num_cols + col, return_inverse=True)
+    order = np.random.default_rng([seed, 0x5B11]).permutation(len(ids))
+    sizes = np.bincount(block, minlength=len(ids))
+    taken = np.cumsum(sizes[order])
+    num_test = int(np.searchsorted(taken, test_share * len(boxes))) + 1
+    part = np.where(np.isin(block, order[:num_test]), TEST, TRAIN).astype(np.int8)
+    part[_touching(boxes, part == TEST, buffer_deg) & (part == TRAIN)] = DROPPED
+    if not (part == TRAIN).any() or not (part == TEST).any():
+        raise DatasetError(
+            f"blocks of {block_deg} degrees leave no training or no test place among {len(boxes)}; "
+            "use smaller blocks (--block-deg), another share (--test-share) or more places"
+        )
+    return BlockSplit(
+        part=part, block=block.astype(np.int32), seed=seed, block_deg=block_deg, buffer_deg=buffer_deg,
+        test_share=test_share,
+    )  # fmt: skip
+
+
+def _touching(boxes: np.ndarray, test: np.ndarray, buffer_deg: float) -> np.ndarray:
+    """Return which places overlap a test place (edges that only meet do not), across the antimeridian too."""
+    shift = np.array([360.0, 0, 360.0, 0])
+    tested = boxes[test]
+    copies = np.concatenate([tested, tested + shift, tested - shift])
+    # Shrunk by a hair, so that neighbours that share an edge are not taken for overlapping.
+    hair = 1e-9
+    tree = shapely.STRtree(shapely.box(*copies.T))
+    west, south, east, north = boxes.T
+    grow = buffer_deg - hair
+    grown = shapely.box(west - grow, south - grow, east + grow, north + grow)
+    hit = np.zeros(len(boxes), bool)
+    hit[tree.query(grown, predicate="intersects")[0]] = True
+    return hit
+
+
+def write_split(dataset: Dataset, split: BlockSplit, name: str) -> Path:
+    """Write a split beside the dataset: `splits/<name>.parquet`, a row a place."""
+    folder = dataset.path / "splits"
+    file = folder / f"{name}.parquet"
+    about = {k: v for k, v in dataclasses.asdict(split).items() if k not in ("part", "block")}
+    table = pa.table(
+        {
+            "place": dataset.place_ids,
+            "part": [PART_NAMES[p] for p in split.part],
+            "block": split.block,
+        }
+    ).replace_schema_metadata({"seco": json.dumps(about)})
+    with disk_errors(file):
+        folder.mkdir(exist_ok=True)
+        temporary = file.with_name(file.name + ".partial")
+        pq.write_table(table, temporary)
+        temporary.replace(file)
+    return file
+
+
+def read_split(dataset: Dataset, file: Path) -> BlockSplit:
+    """Read a split that `write_split` wrote for this dataset."""
+    try:
+        table = pq.read_table(file)
+        about = json.loads(table.schema.metadata[b"seco"])
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as err:
+        raise DatasetError(f"cannot read split {file}: {err}; make it with `seco dataset split`") from err
+    if table["place"].to_pylist() != dataset.place_ids:
+        raise DatasetError(f"split {file} was made for other places than those of {dataset.path}; make it again")
+    part = np.array([PART_NAMES.index(p) for p in table["part"].to_pylist()], np.int8)
+    return BlockSplit(part=part, block=table["block"].to_numpy().astype(np.int32), **about)

@@ -1,0 +1,1 @@
+"""Learn: one file a method, found by its name. See `seco.methods._contract` for what one must offer."""

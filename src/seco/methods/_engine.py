@@ -1,0 +1,156 @@
+"""The update that the momentum-contrast methods share: key update, loss, SGD step, queues."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from seco.config import setting
+from seco.errors import CheckpointError, ConfigError, TrainingError
+from seco.methods._contract import Setup
+from seco.nets.contrast import KeyGroups, MomentumContrast
+from seco.nets.devices import autocast
+from seco.views.plan import Siblings, ViewPlan
+
+MAX_QUEUE = 16_384
+"""Keys in the paper's queue (SeCo, section 4.1); more than the places trained on would repeat places."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Settings of a momentum-contrast method. What is left open is derived from places and steps, and printed."""
+
+    queue_size: int | None = setting(
+        None, "negatives kept a head; the paper: 16384; default: largest power of 2 up to the places"
+    )
+    momentum: float | None = setting(
+        None, "of the key encoder; the paper: 0.999; default: 1 - 10/steps within 0.96 and 0.999"
+    )
+    temperature: float = setting(0.1, "softmax temperature; the paper: 0.07")
+    siblings: Siblings = setting(
+        "all", "other keys of the batch as negatives of heads that keep something: all places', own place's, none"
+    )
+    key_groups: KeyGroups = setting("kind", "batch-norm groups hold one kind of key (as the original) or are mixed")
+    group_size: int = setting(64, "keys a batch-norm group")
+    lr: float | None = setting(None, "learning rate; the paper: 0.03; default: 0.12 * batch / 256")
+    sgd_momentum: float = setting(0.9, "momentum of SGD")
+    weight_decay: float = setting(1e-4, "weight decay, on every parameter as the original")
+    schedule: Literal["cosine", "drops"] = setting("cosine", "cosine, or x0.1 at 60% and 80% of the steps (the paper)")
+    warmup_steps: int | None = setting(None, "steps of linear warm-up; the paper: 0; default: 5% of the steps")
+
+    def __post_init__(self) -> None:
+        if self.lr is not None and not 0 < self.lr < 1e3:
+            raise ConfigError(f"learning rate {self.lr}; it must be above 0")
+        if self.warmup_steps is not None and self.warmup_steps < 0:
+            raise ConfigError(f"warm-up of {self.warmup_steps} steps; at least 0")
+
+
+def derive(options: Options, *, num_places: int, num_steps: int, batch_size: int) -> Options:
+    """Choose what was left open from the size of the run."""
+    chosen: dict[str, Any] = {}
+    if options.queue_size is None:
+        chosen["queue_size"] = min(MAX_QUEUE, 2 ** int(math.log2(max(2, num_places))))
+    if options.momentum is None:
+        chosen["momentum"] = round(1 - min(0.04, max(0.001, 10 / num_steps)), 4)
+    if options.lr is None:
+        chosen["lr"] = 0.12 * batch_size / 256
+    if options.warmup_steps is None:
+        chosen["warmup_steps"] = num_steps // 20
+    return dataclasses.replace(options, **chosen)
+
+
+def learning_rate(options: Options, *, step: int, num_steps: int) -> float:
+    """Return the learning rate of a step (counted from 0)."""
+    assert options.lr is not None
+    assert options.warmup_steps is not None
+    if step < options.warmup_steps:
+        return options.lr * (step + 1) / options.warmup_steps
+    if options.schedule == "drops":
+        return options.lr * 0.1 ** ((step >= 0.6 * num_steps) + (step >= 0.8 * num_steps))
+    done = (step - options.warmup_steps) / max(1, num_steps - options.warmup_steps)
+    return options.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+class ContrastMethod:
+    """One of the momentum-contrast methods, as its plan says."""
+
+    def __init__(self, plan: ViewPlan, setup: Setup, options: Options) -> None:
+        """Build networks and optimiser from derived options."""
+        assert options.queue_size is not None
+        assert options.momentum is not None
+        self.options = options
+        self.seed = setup.seed
+        self.num_steps = setup.num_steps
+        self.precision = setup.precision
+        self.device = torch.device("cpu")
+        self.net = MomentumContrast(
+            backbone=setup.backbone, feature_dim=setup.feature_dim, plan=plan, queue_size=options.queue_size,
+            momentum=options.momentum, temperature=options.temperature, siblings=options.siblings,
+            key_groups=options.key_groups, group_size=options.group_size, seed=setup.seed,
+        )  # fmt: skip
+        self.optimiser = torch.optim.SGD(
+            self.net.query.parameters(), lr=options.lr or 0.0, momentum=options.sgd_momentum,
+            weight_decay=options.weight_decay,
+        )  # fmt: skip
+
+    def update(self, views: Mapping[str, Tensor], *, step: int) -> dict[str, float]:
+        """Do one step; see `Method.update`."""
+        self.net.train()
+        rate = learning_rate(self.options, step=step, num_steps=self.num_steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.net.update_key()
+        with autocast(self.precision, self.device):
+            out = self.net(views, seed=self.seed, step=step)
+        if not torch.isfinite(out.total):
+            raise TrainingError(f"the loss is {out.total.item()} at step {step}")
+        self.optimiser.zero_grad(set_to_none=True)
+        out.total.backward()
+        self.optimiser.step()
+        self.net.push(out.keys)
+        numbers = {"loss": out.total.item(), "lr": rate}
+        for name in out.loss:
+            numbers[f"loss_{name}"] = out.loss[name].item()
+            numbers[f"accuracy_{name}"] = out.accuracy[name].item()
+        return numbers
+
+    def encoder(self) -> tuple[nn.Module, nn.ModuleDict]:
+        """Return the query's backbone and heads."""
+        heads = self.net.query["heads"]
+        assert isinstance(heads, nn.ModuleDict)
+        return self.net.query["backbone"], heads
+
+    def to(self, device: torch.device) -> None:
+        """Move everything to a device, convolutions in channels-last layout."""
+        self.device = device
+        self.net.to(device=device, memory_format=torch.channels_last)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return networks, queues and the optimiser's momentum buffers."""
+        state = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        for i, parameter in enumerate(self.net.query.parameters()):
+            buffer = self.optimiser.state.get(parameter, {}).get("momentum_buffer")
+            if buffer is not None:
+                state[f"sgd.{i}"] = buffer
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take up a state again.
+
+        Raises:
+            CheckpointError: it belongs to another model or other settings.
+        """
+        net = {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
+        try:
+            self.net.load_state_dict(net)
+        except RuntimeError as err:
+            raise CheckpointError(
+                f"the checkpoint does not fit this model: {' '.join(str(err).split())[:300]}; "
+                "resume with the settings and bands it was made with"
+            ) from err
+        for i, parameter in enumerate(self.net.query.parameters()):
+            if f"sgd.{i}" in state:
+                self.optimiser.state[parameter]["momentum_buffer"] = state[f"sgd.{i}"].to(self.device).clone()

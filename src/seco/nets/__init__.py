@@ -1,0 +1,1 @@
+"""Networks: encoders (timm), projection heads, and the momentum-contrast engine that the methods share."""

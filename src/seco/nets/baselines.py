@@ -1,0 +1,86 @@
+"""Encoders that learned nothing from seasons: random weights, ImageNet weights, and colour statistics."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from torch import nn
+
+from seco.nets.backbones import IMAGENET_MEAN, IMAGENET_STD, build_backbone, feature_dim
+from seco.nets.encoder import Encoder, Normalise, Stats
+from seco.nets.spec import EncoderSpec
+from seco.sensors.bands import Band
+from seco.sensors.rgb import display_bands
+
+NUM_BINS = 16
+
+
+def untrained(arch: str, *, init: str, bands: Sequence[Band] | None = None, seed: int = 0, device: str = "auto") -> Encoder:
+    """Build an encoder with random or ImageNet weights.
+
+    ImageNet weights want RGB scaled by ImageNet's statistics. Random weights have none, so data are standardised by
+    their own, which favours this baseline.
+    """
+    bands = tuple(bands or display_bands())
+    backbone = build_backbone(arch, len(bands), init=init, seed=seed)
+    mean = tuple(255 * m for m in IMAGENET_MEAN) if len(bands) == 3 else (127.5,) * len(bands)
+    std = tuple(255 * s for s in IMAGENET_STD) if len(bands) == 3 else (58.0,) * len(bands)
+    spec = EncoderSpec(
+        arch=arch, bands=bands, mean=mean, std=std, patch_px=224 if init == "imagenet" else 64,
+        feature_dim=feature_dim(backbone), init=init, normalise="spec" if init == "imagenet" else "dataset",
+    )  # fmt: skip
+    suffix = f"@{seed}" if init == "random" and seed else ""
+    return Encoder(spec=spec, backbone=backbone, heads=nn.ModuleDict(), name=f"{init}:{arch}{suffix}", device=device)
+
+
+class ColourEncoder:
+    """Per-band mean, deviation and histogram of an image: the baseline that embarrasses.
+
+    Histogram bins divide the stored range of the data at hand (bytes 0-255, or mean +- 2.5 deviations for other numbers).
+    """
+
+    name = "colour"
+    outputs: tuple[str, ...] = ("features",)
+
+    def __init__(self, bands: Sequence[Band] | None = None) -> None:
+        """Describe `bands` (RGB by default)."""
+        bands = tuple(bands or display_bands())
+        dim = len(bands) * (2 + NUM_BINS)
+        ones = (1.0,) * len(bands)
+        self.spec = EncoderSpec(
+            arch="colour", bands=bands, mean=ones, std=ones, patch_px=1, feature_dim=dim, init="none", normalise="dataset"
+        )
+
+    def fingerprint(self) -> str:
+        """Return a hash of the definition."""
+        return hashlib.blake2b(f"colour-{NUM_BINS}-{len(self.spec.bands)}".encode(), digest_size=8).hexdigest()
+
+    def encode(
+        self,
+        pixels: np.ndarray,
+        *,
+        bands: Sequence[Band],
+        normalise: Normalise | None = None,
+        stats: Stats | None = None,
+        size: int | None = None,
+        outputs: Sequence[str] = ("features",),
+        batch_size: int = 256,
+    ) -> dict[str, np.ndarray]:
+        """Return (n, bands * 18) colour statistics; `size` and `normalise` do not matter to them."""
+        out = []
+        for start in range(0, len(pixels), batch_size):
+            block = np.asarray(pixels[start : start + batch_size])
+            flat = block.reshape(*block.shape[:2], -1)
+            if block.dtype == np.uint8:
+                bins = flat // (256 // NUM_BINS)
+            else:
+                mean, std = stats if stats is not None else (flat.mean((0, 2)), flat.std((0, 2)))
+                low, width = mean - 2.5 * std, np.maximum(5 * std, 1e-9)
+                bins = np.clip((flat - low[:, None]) / width[:, None] * NUM_BINS, 0, NUM_BINS - 1).astype(np.int64)
+            histogram = np.stack([(bins == i).mean(-1) for i in range(NUM_BINS)], -1)
+            values = flat.astype(np.float32)
+            parts = (values.mean(-1), values.std(-1), histogram.reshape(len(block), -1))
+            out.append(np.concatenate(parts, axis=1).astype(np.float32))
+        return {"features": np.concatenate(out) if out else np.zeros((0, self.spec.feature_dim), np.float32)}

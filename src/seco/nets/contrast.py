@@ -1,0 +1,169 @@
+"""Momentum contrast with one head a question: the network, the logits and the queues that SeCo and MoCo share.
+
+Sources: He et al. 2020 (MoCo), Chen et al. 2020 (MoCo v2), Manas et al. 2021 (SeCo), and the code released with them.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seco.errors import ConfigError
+from seco.nets.heads import projection_head
+from seco.nets.queue import KeyQueue
+from seco.views.draws import GROUPS, uniforms
+from seco.views.plan import Head, Siblings, ViewPlan
+
+KeyGroups = Literal["kind", "mixed"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ContrastLoss:
+    """The outcome of one pass.
+
+    Attributes:
+        total: sum of the heads' cross-entropies.
+        loss, accuracy: per head; accuracy is the share of queries whose positive has the highest logit.
+        keys: per head the positive keys, to be pushed onto its queue after the step.
+    """
+
+    total: Tensor
+    loss: dict[str, Tensor]
+    accuracy: dict[str, Tensor]
+    keys: dict[str, Tensor]
+
+
+class MomentumContrast(nn.Module):
+    """Query encoder and heads, their momentum copies, and a queue a head."""
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        feature_dim: int,
+        plan: ViewPlan,
+        queue_size: int,
+        momentum: float,
+        temperature: float,
+        siblings: Siblings,
+        key_groups: KeyGroups,
+        group_size: int,
+        projection_dim: int = 128,
+        seed: int = 0,
+    ) -> None:
+        """Build the heads, momentum copies and queues around a backbone.
+
+        Args:
+            siblings: negatives among the batch's other keys: `all` (of every place, as the original), `own` (of the same
+                place only) or `none`.
+            key_groups: whether a batch-norm group holds one `kind` of key, as the original's separate passes do, or is
+                `mixed` from all kinds.
+            group_size: keys a batch-norm group.
+        """
+        super().__init__()
+        if not 0 <= momentum < 1:
+            raise ConfigError(f"momentum {momentum}; it must be at least 0 and below 1")
+        if temperature <= 0:
+            raise ConfigError(f"temperature {temperature}; it must be above 0")
+        if group_size < 2:
+            raise ConfigError(f"batch-norm group of {group_size} keys; statistics need at least 2 (--group-size)")
+        self.plan = plan
+        self.momentum = momentum
+        self.temperature = temperature
+        self.siblings = siblings
+        self.key_groups = key_groups
+        self.group_size = group_size
+        heads = {h.name: projection_head(feature_dim, projection_dim, seed=seed + i) for i, h in enumerate(plan.heads)}
+        self.query = nn.ModuleDict({"backbone": backbone, "heads": nn.ModuleDict(heads)})
+        self.key = copy.deepcopy(self.query).requires_grad_(False)
+        self.queues = nn.ModuleDict(
+            {h.name: KeyQueue(queue_size, projection_dim, seed=seed + i) for i, h in enumerate(plan.heads)}
+        )
+
+    @torch.no_grad()
+    def update_key(self) -> None:
+        """Move the momentum copies' parameters towards the query's; buffers stay their own, as in the original."""
+        theirs, ours = list(self.key.parameters()), list(self.query.parameters())
+        torch._foreach_lerp_(theirs, [p.detach() for p in ours], 1 - self.momentum)
+
+    @torch.no_grad()
+    def key_features(self, views: Mapping[str, Tensor], *, seed: int, step: int) -> dict[str, Tensor]:
+        """Encode the key views in shuffled batch-norm groups.
+
+        Shuffling parts a place's keys from its group companions in the query batch, so that batch statistics do not tell
+        which key belongs to which query (He et al. 2020, section 3.3, done there across devices).
+        """
+        names = [v.name for v in self.plan.keys]
+        kinds = [names] if self.key_groups == "mixed" else [[n] for n in names]
+        out: dict[str, Tensor] = {}
+        for number, kind in enumerate(kinds):
+            x = torch.cat([views[n] for n in kind]) if len(kind) > 1 else views[kind[0]]
+            keys = uniforms(seed=seed, epoch=step, samples=np.arange(len(x)), view=GROUPS + number, num=1)[:, 0]
+            order = torch.from_numpy(np.argsort(keys, kind="stable")).to(x.device)
+            num_groups = max(1, round(len(x) / self.group_size))
+            parts = [self.key["backbone"](x[part]) for part in torch.tensor_split(order, num_groups)]
+            features = torch.empty_like(shuffled := torch.cat(parts))
+            features[order] = shuffled
+            out.update(zip(kind, features.chunk(len(kind)), strict=True))
+        return out
+
+    def forward(self, views: Mapping[str, Tensor], *, seed: int, step: int) -> ContrastLoss:
+        """Compute loss and accuracy of a batch.
+
+        Args:
+            views: view name -> (batch, bands, h, w); `q` is the query.
+            seed, step: coordinates of the key shuffle.
+        """
+        if len(views["q"]) < 2:
+            raise ConfigError(f"batch of {len(views['q'])}; batch statistics need at least 2 (--batch-size)")
+        key_features = self.key_features(views, seed=seed, step=step)
+        query_features = self.query["backbone"](views["q"])
+        with torch.autocast(query_features.device.type, enabled=False):
+            # Heads, logits and loss are computed in the parameters' own precision, whatever the backbone ran in.
+            dtype = next(self.query["heads"].parameters()).dtype
+            return self._losses(query_features.to(dtype), {k: v.to(dtype) for k, v in key_features.items()})
+
+    def _losses(self, query: Tensor, keys: Mapping[str, Tensor]) -> ContrastLoss:
+        losses, accuracies, enqueue = {}, {}, {}
+        for head in self.plan.heads:
+            q = functional.normalize(self.query["heads"][head.name](query), dim=1)  # type: ignore[index]
+            with torch.no_grad():
+                wanted = (head.positive, *(head.siblings if self.siblings != "none" else ()))
+                projected = {n: functional.normalize(self.key["heads"][head.name](keys[n]), dim=1) for n in wanted}  # type: ignore[index]
+            logits = self.logits(head, q, projected)
+            target = torch.zeros(len(q), dtype=torch.int64, device=q.device)
+            losses[head.name] = functional.cross_entropy(logits, target)
+            accuracies[head.name] = (logits.detach().argmax(1) == 0).float().mean()
+            enqueue[head.name] = projected[head.positive]
+        total = torch.stack(list(losses.values())).sum()
+        detached = {k: v.detach() for k, v in losses.items()}
+        return ContrastLoss(total=total, loss=detached, accuracy=accuracies, keys=enqueue)
+
+    def logits(self, head: Head, q: Tensor, keys: Mapping[str, Tensor]) -> Float[Tensor, "batch logits"]:
+        """Return the positive's logit, then those of the negatives: the queue's, then the siblings'."""
+        queue = self.queues[head.name]
+        assert isinstance(queue, KeyQueue)
+        columns = [(q * keys[head.positive]).sum(1, keepdim=True), q @ queue.keys.to(q.dtype).T]
+        for name in head.siblings:
+            if self.siblings == "all":
+                columns.append(q @ keys[name].T)
+            elif self.siblings == "own":
+                columns.append((q * keys[name]).sum(1, keepdim=True))
+        return torch.cat(columns, dim=1) / self.temperature
+
+    def push(self, keys: Mapping[str, Tensor]) -> None:
+        """Push each head's positive keys onto its queue."""
+        for name, values in keys.items():
+            queue = self.queues[name]
+            assert isinstance(queue, KeyQueue)
+            queue.push(values)
+
+

@@ -1,0 +1,74 @@
+"""Where and in which precision to compute."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+from seco.errors import ConfigError
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device asked for, or the best there is.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as err:
+        raise ConfigError(f"device {name!r} cannot be used here ({str(err).splitlines()[0]}); try --device auto") from err
+    return device
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Say whether the device has bf16 arithmetic of its own; elsewhere it is emulated and slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, n, lambda: False)() for n in names)
+    return False
+
+
+def pick_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+    """Resolve `auto`: bf16 where the machine has it, else fp32."""
+    if precision == "auto":
+        return "bf16" if has_fast_bf16(device) else "fp32"
+    return precision
+
+
+def autocast(precision: Literal["fp32", "bf16"], device: torch.device) -> AbstractContextManager[object]:
+    """Return the context to compute in."""
+    if precision == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def keep_freed_memory() -> bool:
+    """Ask glibc to keep freed blocks instead of handing each activation back to the kernel.
+
+    By default every tensor above 32 MB is a fresh mapping, whose pages the kernel zeroes anew at every step. The figures
+    are in docs/results/speed-notes.md. Returns whether it could be asked.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    trim_threshold, mmap_threshold = -1, -3
+    return bool(mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, 2**31 - 1))

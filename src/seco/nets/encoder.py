@@ -1,0 +1,223 @@
+"""The encoder as everybody else sees it: stored numbers in, named outputs out; always in eval mode."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seco.errors import CheckpointError, ConfigError, TaskError
+from seco.nets.backbones import build_backbone, read_tensors
+from seco.nets.devices import pick_device
+from seco.nets.heads import projection_head
+from seco.nets.spec import EncoderSpec
+from seco.sensors.bands import Band, Units, as_units, conversion, match, select
+
+Normalise = Literal["spec", "dataset", "paper"]
+Stats = tuple[np.ndarray, np.ndarray]
+WEIGHTS_NAME = "encoder.safetensors"
+SPEC_NAME = "spec.json"
+
+
+@runtime_checkable
+class FeatureExtractor(Protocol):
+    """What tasks need of an encoder; the colour baseline offers it too."""
+
+    name: str
+    outputs: tuple[str, ...]
+    spec: EncoderSpec
+
+    def fingerprint(self) -> str:
+        """Return a hash of all that decides the features."""
+
+    def encode(
+        self,
+        pixels: np.ndarray,
+        *,
+        bands: Sequence[Band],
+        normalise: Normalise | None = None,
+        stats: Stats | None = None,
+        size: int | None = None,
+        outputs: Sequence[str] = ("features",),
+        batch_size: int = 256,
+    ) -> dict[str, np.ndarray]:
+        """Return features of stored pixels."""
+
+
+class Encoder:
+    """A frozen encoder with its spec."""
+
+    def __init__(
+        self, *, spec: EncoderSpec, backbone: nn.Module, heads: nn.ModuleDict, name: str, device: torch.device | str = "auto"
+    ) -> None:
+        """Wrap networks as an encoder in eval mode on `device`."""
+        self.spec = spec
+        self.name = name
+        self.outputs: tuple[str, ...] = ("features", *spec.heads)
+        self.device = pick_device(str(device))
+        self.net = nn.ModuleDict({"backbone": backbone, "heads": heads})
+        self.net.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
+
+    def __call__(
+        self, array: np.ndarray | Tensor, *, bands: Sequence[str] | Sequence[Band], units: Units | None = None
+    ) -> Tensor:
+        """Encode an array of imagery.
+
+        Args:
+            array: (bands, height, width) or (n, bands, height, width).
+            bands: what its channels are: names known to the encoder's sensor, or Band objects.
+            units: `display` (bytes 0-255), `reflectance` (0-1) or `dn`; with Band objects it may be left out.
+
+        Returns:
+            Features, float32 (n, feature_dim), n = 1 for a single image.
+
+        Raises:
+            DatasetError: a band is missing or its units cannot be converted to the encoder's.
+        """
+        pixels = np.asarray(array)
+        pixels = pixels[None] if pixels.ndim == 3 else pixels
+        if all(isinstance(b, Band) for b in bands):
+            declared = tuple(b for b in bands if isinstance(b, Band))
+        else:
+            names = [str(b) for b in bands]
+            # The caller may hand over more bands than the encoder takes; the others are left out.
+            known = {x.lower() for b in self.spec.bands for x in (b.name, b.common_name or b.name)}
+            keep = [i for i, n in enumerate(names) if n.lower() in known]
+            pixels = pixels[:, keep]
+            declared = tuple(self.spec.bands[i] for i in select(self.spec.bands, [names[i] for i in keep]))
+            if units is None:
+                raise ConfigError("units must be said for bands given by name: display, reflectance or dn")
+        if units is not None:
+            declared = as_units(declared, units)
+        return torch.from_numpy(self.encode(pixels, bands=declared)["features"])
+
+    def fingerprint(self) -> str:
+        """Return a hash of weights and spec."""
+        digest = hashlib.blake2b(json.dumps(self.spec.to_json(), default=str).encode(), digest_size=8)
+        for key, value in self.net.state_dict().items():
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def encode(
+        self,
+        pixels: np.ndarray,
+        *,
+        bands: Sequence[Band],
+        normalise: Normalise | None = None,
+        stats: Stats | None = None,
+        size: int | None = None,
+        outputs: Sequence[str] = ("features",),
+        batch_size: int = 256,
+    ) -> dict[str, np.ndarray]:
+        """Encode stored pixels in batches.
+
+        Args:
+            pixels: (n, bands, height, width), stored numbers.
+            bands: what they are; matched to the encoder's bands, converted to its units.
+            normalise: `spec` (the statistics trained with), `dataset` (those given in `stats`) or `paper` (stored bytes
+                divided by 255, as the original's EuroSAT evaluation); None takes the spec's own default.
+            stats: mean and deviation per band of `bands`, stored units, for `dataset`.
+            size: edge in pixels to resize to (bilinear, antialiased); None leaves it.
+            outputs: any of `self.outputs`.
+            batch_size: images at a time.
+
+        Returns:
+            For each output a float32 array (n, dim); projections have unit length.
+        """
+        unknown = [o for o in outputs if o not in self.outputs]
+        if unknown:
+            raise TaskError(f"encoder {self.name} has no output {', '.join(unknown)}; it has {', '.join(self.outputs)}")
+        if pixels.ndim != 4 or pixels.shape[1] != len(bands):
+            raise TaskError(f"pixels of shape {pixels.shape}; give (images, {len(bands)}, height, width)")
+        order, scale, shift = self._affine(bands, normalise or self.spec.normalise, stats)
+        out: dict[str, list[np.ndarray]] = {o: [] for o in outputs}
+        with torch.inference_mode():
+            for start in range(0, len(pixels), batch_size):
+                batch = np.ascontiguousarray(pixels[start : start + batch_size][:, order])
+                batch = batch if batch.dtype in (np.uint8, np.float32) else batch.astype(np.float32)
+                x = torch.from_numpy(batch).to(self.device).float()
+                x = torch.addcmul(shift, x, scale).contiguous(memory_format=torch.channels_last)
+                if size is not None and x.shape[-2:] != (size, size):
+                    x = functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
+                for key, value in self.forward(x, outputs).items():
+                    out[key].append(value.float().cpu().numpy())
+        dims = {o: self.spec.feature_dim if o == "features" else 128 for o in outputs}
+        return {o: np.concatenate(v) if v else np.zeros((0, dims[o]), np.float32) for o, v in out.items()}
+
+    def forward(self, x: Tensor, outputs: Sequence[str]) -> dict[str, Tensor]:
+        """Return the named outputs of normalised input (n, bands, h, w)."""
+        features = self.net["backbone"](x)
+        named = {"features": features}
+        for head in self.spec.heads:
+            if head in outputs:
+                named[head] = functional.normalize(self.net["heads"][head](features), dim=1)  # type: ignore[index]
+        return {o: named[o] for o in outputs}
+
+    def _affine(self, bands: Sequence[Band], normalise: str, stats: Stats | None) -> tuple[list[int], Tensor, Tensor]:
+        """Fold band order, unit conversion and normalisation into one scale and shift a band."""
+        order = match(bands, self.spec.bands)
+        picked = [bands[i] for i in order]
+        if normalise == "dataset":
+            if stats is None:
+                raise TaskError("normalise 'dataset' needs the statistics of the data; none were given")
+            mean, std = stats[0][order], stats[1][order]
+            scale, shift = 1 / std, -mean / std
+        elif normalise == "paper":
+            if any(b.units != "display" for b in picked):
+                raise TaskError("normalise 'paper' (bytes / 255) is defined for display bytes only")
+            scale, shift = np.full(len(order), 1 / 255), np.zeros(len(order))
+        elif normalise == "spec":
+            pairs = [conversion(b, s) for b, s in zip(picked, self.spec.bands, strict=True)]
+            slope, intercept = np.array(pairs, np.float64).T
+            scale = slope / np.array(self.spec.std)
+            shift = (intercept - np.array(self.spec.mean)) / np.array(self.spec.std)
+        else:
+            raise ConfigError(f"normalise {normalise!r}; known: spec, dataset, paper")
+        view = (1, -1, 1, 1)
+        return (
+            order,
+            torch.tensor(scale, dtype=torch.float32, device=self.device).view(view),
+            torch.tensor(shift, dtype=torch.float32, device=self.device).view(view),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write weights and spec into `folder` (which is made), each atomically."""
+        from seco.runs import write_json
+
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{WEIGHTS_NAME}.partial"
+        save_file({k: v.contiguous().cpu() for k, v in self.net.state_dict().items()}, temporary)
+        temporary.replace(folder / WEIGHTS_NAME)
+        write_json(folder / SPEC_NAME, self.spec.to_json())
+
+
+def load_folder(folder: Path, *, name: str, device: str = "auto") -> Encoder:
+    """Load an encoder that `Encoder.save` wrote.
+
+    Raises:
+        CheckpointError: something is missing, damaged or does not fit.
+    """
+    try:
+        spec = EncoderSpec.from_json(json.loads((folder / SPEC_NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as err:
+        raise CheckpointError(f"cannot read {folder / SPEC_NAME}: {err}") from err
+    state = read_tensors(folder / WEIGHTS_NAME)
+    backbone = build_backbone(spec.arch, len(spec.bands))
+    heads = nn.ModuleDict()
+    for head in spec.heads:
+        weight = state.get(f"heads.{head}.2.weight")
+        heads[head] = projection_head(spec.feature_dim, weight.shape[0] if weight is not None else 128)
+    try:
+        nn.ModuleDict({"backbone": backbone, "heads": heads}).load_state_dict(state)
+    except RuntimeError as err:
+        raise CheckpointError(f"{folder / WEIGHTS_NAME} does not fit its spec: {' '.join(str(err).split())[:300]}") from err
+    return Encoder(spec=spec, backbone=backbone, heads=heads, name=name, device=device)

@@ -1,0 +1,131 @@
+"""Features of a dataset's patches, made once and kept under a fingerprint of all that decides them.
+
+The store is a folder of segments, each a few thousand patches written whole: a task reads the patches it needs and encodes
+only those that no task before it needed; an interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Integer
+
+from seco.data.dataset import Dataset
+from seco.data.tier import TrainingTier
+from seco.errors import TaskError
+from seco.nets.encoder import FeatureExtractor, Normalise
+from seco.probes.options import EvaluationOptions
+from seco.runs import cache_folder, progress, write_atomic
+from seco.sensors.bands import match
+
+STORE_VERSION = 1
+SEGMENT_ROWS = 4096
+SEGMENT_BYTES = 2**28
+"""Most stored pixels read at a time."""
+BATCH_BYTES = 2**26
+"""Most input of an encoder at a time, as floats."""
+
+
+class FeatureStore:
+    """Features of one dataset by one encoder with one way to feed it."""
+
+    def __init__(self, encoder: FeatureExtractor, dataset: Dataset, options: EvaluationOptions) -> None:
+        """Open the store.
+
+        Raises:
+            DatasetError: the dataset lacks a band that the encoder needs.
+        """
+        self.encoder = encoder
+        self.dataset = dataset
+        self.normalise = cast(Normalise, options.normalise or encoder.spec.normalise)
+        self.size = options.size
+        self.encoder_fingerprint = encoder.fingerprint()
+        picked = match(dataset.meta.bands, encoder.spec.bands)
+        self.tier: TrainingTier = dataset.training([dataset.meta.bands[i].name for i in picked])
+        made_of = [STORE_VERSION, self.encoder_fingerprint, self.tier.fingerprint, self.normalise, self.size]
+        key = hashlib.blake2b(json.dumps(made_of).encode(), digest_size=8).hexdigest()
+        self.folder: Path | None = cache_folder() / "features" / key if options.cache == "keep" else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder computes, and so the probes on its features."""
+        device: torch.device = getattr(self.encoder, "device", torch.device("cpu"))
+        return device
+
+    def get(self, rows: Integer[np.ndarray, " n"], outputs: Sequence[str]) -> dict[str, Float32[np.ndarray, "n _"]]:
+        """Return the outputs asked for of these patches, in their order, encoding what is not there yet.
+
+        Raises:
+            TaskError: a feature is not finite, or the store is damaged.
+            DatasetError: the imagery's units cannot be converted to the encoder's.
+        """
+        wanted = np.unique(rows)
+        found: dict[str, Float32[np.ndarray, "n _"]] = {}
+        done = np.zeros(len(wanted), bool)
+
+        def take(there: np.ndarray, values: dict[str, np.ndarray]) -> None:
+            source = np.isin(there, wanted)
+            target = np.searchsorted(wanted, there[source])
+            done[target] = True
+            for name in outputs:
+                if name not in found:
+                    found[name] = np.empty((len(wanted), values[name].shape[1]), np.float32)
+                found[name][target] = values[name][source]
+
+        for there, values in self._stored(wanted, outputs):
+            take(there, values)
+        missing = wanted[~done]
+        for segment in progress(self._segments(missing), f"features of {self.encoder.name}"):
+            take(segment, self._encode(segment))
+        order = np.searchsorted(wanted, rows)
+        return {o: found[o][order] for o in outputs}
+
+    def _segments(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Divide rows so that a segment's pixels stay within bounds."""
+        num = int(np.clip(SEGMENT_BYTES // self.tier.pixels[0].nbytes, 1, SEGMENT_ROWS))
+        return [rows[i : i + num] for i in range(0, len(rows), num)]
+
+    def _stored(self, wanted: np.ndarray, outputs: Sequence[str]) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Read the segments that hold a wanted row."""
+        if self.folder is None:
+            return
+        for file in sorted(self.folder.glob("*.npz")):
+            try:
+                with np.load(file, allow_pickle=False) as arrays:
+                    rows = arrays["rows"]
+                    values = {o: arrays[o] for o in outputs} if np.isin(rows, wanted).any() else None
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as err:
+                raise TaskError(f"stored features {file} are damaged ({err}); remove it, it is made again") from err
+            if values is not None:
+                yield rows, values
+
+    def _encode(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Encode one segment: every output, since heads cost next to nothing beside the features."""
+        px = self.size or self.tier.patch_px
+        values = self.encoder.encode(
+            self.tier.pixels[rows], bands=self.tier.bands, normalise=self.normalise, stats=(self.tier.mean, self.tier.std),
+            size=self.size, outputs=self.encoder.outputs,
+            batch_size=int(np.clip(BATCH_BYTES // (4 * len(self.tier.bands) * px * px), 1, 256)),
+        )  # fmt: skip
+        for name, value in values.items():
+            bad = ~np.isfinite(value).all(1)
+            if bad.any():
+                raise TaskError(
+                    f"encoder {self.encoder.name}: {name} of {int(bad.sum())} of {len(rows)} patches are not finite "
+                    f"(the first is row {int(rows[bad.argmax()])} of {self.dataset.path}); its weights are broken, or "
+                    "the input is normalised by statistics of other data (--normalise)"
+                )
+        if self.folder is not None:
+            buffer = io.BytesIO()
+            np.savez(buffer, rows=rows, **values)
+            name = hashlib.blake2b(rows.tobytes(), digest_size=8).hexdigest()
+            write_atomic(self.folder / f"{name}.npz", buffer.getvalue())
+        return values

@@ -1,0 +1,110 @@
+"""Settings that tasks share; each task's Options are built from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, get_args
+
+from seco.config import setting
+from seco.errors import ConfigError, TaskError
+from seco.nets.encoder import Normalise
+
+PROBES = ("knn", "linear")
+ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """How features are made, and how places or images are split."""
+
+    outputs: tuple[str, ...] = setting(
+        ("features",), "outputs to judge: features, z0, z1, ... with commas, or all that the encoder has"
+    )
+    normalise: Normalise | None = setting(
+        None,
+        "what standardises the input: spec (the encoder's own statistics), dataset (the data's), paper (bytes / 255); "
+        "by default what the encoder asks for",
+    )
+    size: int | None = setting(None, "resize patches to this many pixels before encoding; by default they stay as they are")
+    split_seeds: tuple[int, ...] = setting((0,), "seeds of the splits, with commas; everything is scored once a split")
+    test_share: float = setting(0.2, "share of the places or images to test on")
+    num_draws: int = setting(1000, "bootstrap draws for the confidence interval; 0 leaves it out")
+    cache: Literal["keep", "none"] = setting("keep", "keep features in the cache folder, or make them anew each time")
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if not self.outputs:
+            raise ConfigError("outputs: none given; say features, z0, ... or all")
+        if self.normalise is not None and self.normalise not in get_args(Normalise):
+            raise ConfigError(f"normalise {self.normalise!r}; known: {', '.join(get_args(Normalise))}")
+        if self.size is not None and self.size < 8:
+            raise ConfigError(f"size {self.size} px; give at least 8")
+        if not self.split_seeds or min(self.split_seeds) < 0 or len(set(self.split_seeds)) < len(self.split_seeds):
+            raise ConfigError(f"split seeds {self.split_seeds}; give different whole numbers from 0 up")
+        if not 0 < self.test_share < 1:
+            raise ConfigError(f"test share {self.test_share}; it must lie between 0 and 1, both excluded")
+        if self.num_draws < 0:
+            raise ConfigError(f"bootstrap draws {self.num_draws}; give 0 or more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeOptions(EvaluationOptions):
+    """Which probes read a class off the features."""
+
+    probes: tuple[str, ...] = setting(PROBES, f"probes with commas: {', '.join(PROBES)}", flag="--probe")
+    k: int = setting(20, "neighbours of the kNN probe")
+    vote: Literal["majority", "weighted"] = setting(
+        "majority", "how neighbours vote: majority (one vote each), or weighted by exp(similarity / 0.07)"
+    )
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        super().__post_init__()
+        unknown = [p for p in self.probes if p not in PROBES]
+        if unknown or not self.probes:
+            raise TaskError(f"no probe {', '.join(unknown) or '(none given)'}; known: {', '.join(PROBES)}")
+        if self.k < 1:
+            raise ConfigError(f"k {self.k}; give at least 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlockOptions(EvaluationOptions):
+    """How places are held out: by block of a longitude/latitude grid."""
+
+    block_deg: float = setting(10.0, "edge of a block that is held out as a whole, degrees")
+    buffer_deg: float = setting(0.0, "least gap between a training patch and a test patch, degrees; overlap is never allowed")
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        super().__post_init__()
+        if self.block_deg <= 0 or self.buffer_deg < 0:
+            raise ConfigError(
+                f"block {self.block_deg} and buffer {self.buffer_deg} degrees; block must be above 0, buffer at least 0"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlaceProbeOptions(ProbeOptions, BlockOptions):
+    """Probes on dated places that are held out by block."""
+
+    num_dates: int = setting(3, "random dates of each training place that a probe is fitted on; every date of a test place counts")
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        super().__post_init__()
+        if self.num_dates < 1:
+            raise ConfigError(f"training dates {self.num_dates}; give at least 1")
+
+
+def chosen_outputs(wanted: tuple[str, ...], have: tuple[str, ...], encoder: str) -> tuple[str, ...]:
+    """Resolve `all`, and check that the encoder has the outputs asked for.
+
+    Raises:
+        TaskError: it lacks one.
+    """
+    if ALL in wanted:
+        return have
+    missing = [o for o in wanted if o not in have]
+    if missing:
+        raise TaskError(f"encoder {encoder} has no output {', '.join(missing)}; it has {', '.join(have)} (--outputs)")
+    return tuple(dict.fromkeys(wanted))

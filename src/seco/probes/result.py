@@ -1,0 +1,112 @@
+"""What a task gives back: rows of one documented schema (docs/results-schema.md), and a table of single predictions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from seco.probes.features import FeatureStore
+
+SIGNIFICANT_DIGITS = 6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One number, and everything needed to know what it is worth. None where a field does not apply."""
+
+    encoder: str
+    task: str
+    probe: str
+    metric: str
+    value: float
+    seed: int
+    output: str | None = None
+    balanced_accuracy: float | None = None
+    majority: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    num_classes: int | None = None
+    num_train: int | None = None
+    num_test: int | None = None
+    num_groups: int | None = None
+    num_left_out: int | None = None
+    left_out: str | None = None
+    transductive: bool | None = None
+    normalise: str | None = None
+    size: int | None = None
+    split: str | None = None
+    k: int | None = None
+    reg: float | None = None
+    encoder_fingerprint: str | None = None
+    data_fingerprint: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as a flat mapping, every field there, floats at six significant digits."""
+        out = dataclasses.asdict(self)
+        return {k: float(f"{v:.{SIGNIFICANT_DIGITS}g}") if isinstance(v, float) else v for k, v in out.items()}
+
+
+PREDICTION_SCHEMA = pa.schema(
+    [
+        pa.field("encoder", pa.string(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("probe", pa.string(), nullable=False),
+        pa.field("output", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("group", pa.int64(), nullable=False),
+        pa.field("truth", pa.string(), nullable=False),
+        pa.field("predicted", pa.string(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """Rows of `Row`'s fields, and the predictions behind them (PREDICTION_SCHEMA)."""
+
+    rows: list[dict[str, Any]]
+    predictions: pa.Table
+
+
+def gather(rows: Sequence[Row], predictions: Sequence[pa.Table]) -> TaskResult:
+    """Put rows and predictions together."""
+    table = pa.concat_tables([PREDICTION_SCHEMA.empty_table(), *predictions])
+    return TaskResult(rows=[r.to_json() for r in rows], predictions=table)
+
+
+def prediction_table(
+    *,
+    encoder: str,
+    task: str,
+    probe: str,
+    output: str,
+    seed: int,
+    row: np.ndarray,
+    group: np.ndarray,
+    truth: Sequence[str],
+    predicted: Sequence[str],
+    score: np.ndarray,
+) -> pa.Table:
+    """Build the predictions of one probe on one output: a line a test sample."""
+    num = len(row)
+    named = {"encoder": encoder, "task": task, "probe": probe, "output": output}
+    columns: dict[str, Any] = {name: pa.array([text] * num, pa.string()) for name, text in named.items()}
+    columns["seed"] = np.full(num, seed, np.int64)
+    columns |= {"row": row, "group": group, "truth": list(truth), "predicted": list(predicted), "score": score}
+    return pa.table(columns, schema=PREDICTION_SCHEMA)
+
+
+def origin(store: FeatureStore) -> dict[str, Any]:
+    """Return the fields of a row that tell which features it was made from."""
+    return {
+        "normalise": store.normalise,
+        "size": store.size,
+        "encoder_fingerprint": store.encoder_fingerprint,
+        "data_fingerprint": store.dataset.fingerprint,
+    }

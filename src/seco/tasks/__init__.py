@@ -1,0 +1,1 @@
+"""Tasks that judge an encoder, one file each, found by module name (seco.probes.evaluation)."""

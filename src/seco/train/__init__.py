@@ -1,0 +1,1 @@
+"""Train: the loop, its data, its checkpoints and its probe."""

@@ -1,0 +1,319 @@
+"""The pre-training loop: one function from a config to a run folder."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from seco import config as configs
+from seco.data.dataset import open_dataset
+from seco.data.tier import TrainingTier
+from seco.errors import CheckpointError, ConfigError, SecoError, TrainingError
+from seco.methods import _contract as methods
+from seco.nets.backbones import build_backbone, feature_dim
+from seco.nets.devices import keep_freed_memory, pick_device, pick_precision
+from seco.nets.encoder import Encoder
+from seco.nets.spec import EncoderSpec
+from seco.runs import CONFIG_NAME, ENCODER_NAME, ENVIRONMENT_NAME, METRICS_NAME, MetricsLog, environment, write_json
+from seco.train import checkpoints
+from seco.train.places import Places, batches, choose_places
+from seco.train.probe import OnlineProbe, online_probe
+from seco.train.settings import Pretrain, augmentation, derived, resolve
+from seco.views.augment import colour_space
+from seco.views.batch import Viewer
+
+Say = Callable[[str], None]
+
+
+class Interrupted(SecoError):
+    """The user stopped the run; its state is saved."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What a run came to."""
+
+    run: Path
+    num_steps: int
+    last: dict[str, float]
+    seconds: float
+
+
+def pretrain(config: Pretrain, run: Path, *, resume: bool = False, say: Say = print) -> Finished:
+    """Pre-train an encoder.
+
+    Args:
+        config: settings; on `resume` those of the run are taken, and `config` only has to agree.
+        run: run folder; must be new unless `resume`.
+        resume: go on from the newest checkpoint, bit for bit as if nothing had happened (one CPU process).
+        say: takes lines for the user.
+
+    Raises:
+        SecoError: see the error tree; `Interrupted` after Ctrl-C, with a checkpoint written.
+    """
+    session = _Session(config, run, resume=resume, say=say)
+    try:
+        return session.train()
+    finally:
+        session.close()
+
+
+class _Session:
+    """Everything one call of `pretrain` holds open."""
+
+    def __init__(self, config: Pretrain, run: Path, *, resume: bool, say: Say) -> None:
+        """Open data, build the method and take up the newest checkpoint."""
+        self.run, self.say = run, say
+        found = checkpoints.load_newest(run) if resume else None
+        if not resume and (run / CONFIG_NAME).exists():
+            raise ConfigError(f"{run} holds a run already; go on with --resume, or choose another --out")
+        if resume and not (run / CONFIG_NAME).exists():
+            raise CheckpointError(f"{run} holds no run to resume; leave out --resume to start one")
+        plan = methods.find(config.method).PLAN
+        dataset = open_dataset(config.data)
+        self.places = choose_places(dataset, config, num_seasons=plan.num_seasons)
+        asked = config
+        self.config = resolve(config, num_places=len(self.places.train), patch_px=dataset.meta.patch_px)
+        self.tier = dataset.training(self.config.bands)
+        if resume:
+            _same_config(run, self.config, self.tier.fingerprint)
+        self.device = pick_device(self.config.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        self.precision = pick_precision(self.config.precision, self.device)
+        self.viewer = Viewer(
+            plan=plan, augment=augmentation(self.config), space=self._space().to(self.device),
+            seed=self.config.seed, replacement=self.config.seasons == "with",
+        )  # fmt: skip
+        self.method = self._build()
+        self.first = 0
+        if found:
+            self.first, state, _ = found
+            self.method.load_state_dict(state)
+        self.probe = online_probe(self.tier, self.places, seed=self.config.split_seed) if self.config.probe_every else None
+        if not resume:
+            self._start_folder(asked)
+        self.log = MetricsLog(run / METRICS_NAME, keep_until_step=self.first)
+        self.board = _tensorboard(run, self.first)
+        self._announce(asked)
+
+    def _space(self) -> Any:
+        tier = self.tier
+        return colour_space(tier.bands, low=tier.low, high=tier.high, mean=tier.mean, std=tier.std)
+
+    def _build(self) -> methods.Method:
+        config = self.config
+        assert config.steps is not None
+        backbone = build_backbone(config.encoder, len(self.tier.bands), init=config.init, seed=config.seed)
+        setup = methods.Setup(
+            backbone=backbone, feature_dim=feature_dim(backbone), num_places=len(self.places.train),
+            num_steps=config.steps, batch_size=config.batch_size, seed=config.seed, precision=self.precision,
+        )  # fmt: skip
+        method = methods.find(config.method).build(setup, config.options())
+        method.to(self.device)
+        return method
+
+    def _start_folder(self, asked: Pretrain) -> None:
+        """Write what the run is, before its first step."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        write_json(self.run / ENVIRONMENT_NAME, environment())
+        part = np.full(len(self.places.num_dates), "left out", object)
+        part[self.places.train], part[self.places.held_out] = "train", "held out"
+        pq.write_table(pa.table({"place": self.tier.dataset.place_ids, "part": part.tolist()}), self.run / "places.parquet")
+        write_json(self.run / "data.json", {"tier": self.tier.fingerprint, "dataset": self.tier.dataset.fingerprint})
+        # The config comes last: a folder that has one is a run.
+        configs.write_yaml(self.config, self.run / CONFIG_NAME)
+
+    def _announce(self, asked: Pretrain) -> None:
+        places, config = self.places, self.config
+        short = f", {places.num_short} with too few dates left out" if places.num_short else ""
+        self.say(
+            f"{config.method} on {len(places.train)} places ({len(places.held_out)} held out: {places.how}{short}), "
+            f"{config.encoder} for {','.join(b.name for b in self.tier.bands)}, {self.device.type} {self.precision}, "
+            f"{config.steps} steps of {config.batch_size} places"
+        )
+        chosen = derived(asked, config)
+        if chosen:
+            self.say("chosen for you: " + ", ".join(f"{k} {v}" for k, v in chosen.items()))
+        if self.first:
+            self.say(f"going on from step {self.first}")
+
+    def train(self) -> Finished:
+        """Run the steps that are left."""
+        config = self.config
+        assert config.steps is not None
+        started = time.perf_counter()
+        meter = _Meter(self.first, config.steps, config.batch_size)
+        step, numbers = self.first, {}
+        with _stop_flag() as stop:
+            reader = batches(
+                self.tier, self.places, self.viewer, batch_size=config.batch_size, first=self.first,
+                last=config.steps, seed=config.seed,
+            )  # fmt: skip
+            for step, batch in enumerate(reader, start=self.first + 1):
+                seasons = batch.seasons.to(self.device, non_blocking=True)
+                views = self.viewer.views(seasons, batch.epoch, batch.places)
+                try:
+                    numbers = self.method.update(views, step=step - 1)
+                except TrainingError as err:
+                    raise self._failed(err) from err
+                meter.add(numbers)
+                self._after_step(step, meter, last=step == config.steps or stop.is_set())
+                if stop.is_set() and step < config.steps:
+                    reader.close()
+                    raise Interrupted(f"stopped at step {step} of {config.steps}, saved; go on with --resume --out {self.run}")
+        if self.first == config.steps:
+            self.say(f"{self.run} is finished already")
+        self._save_encoder(config.steps)
+        return Finished(run=self.run, num_steps=config.steps, last=numbers, seconds=time.perf_counter() - started)
+
+    def _failed(self, err: TrainingError) -> TrainingError:
+        last = checkpoints.folders(self.run)
+        kept = f"the checkpoint {last[-1].name} is kept" if last else "no checkpoint was written yet"
+        return TrainingError(f"{err}; {kept}: lower the learning rate (--lr), raise --warmup-steps, or use --precision fp32")
+
+    def _after_step(self, step: int, meter: _Meter, *, last: bool) -> None:
+        config = self.config
+        if step % config.log_every == 0 or last:
+            numbers, line = meter.report(step)
+            self.log.add(step=step, **numbers)
+            for key, value in numbers.items():
+                self.board.add_scalar(key, value, step)
+            self.say(line)
+        if self.probe is not None and config.probe_every and (step % config.probe_every == 0 or last):
+            self._probe(step, self.probe)
+        assert config.checkpoint_every is not None
+        if step % config.checkpoint_every == 0 or last:
+            self._checkpoint(step)
+
+    def _probe(self, step: int, probe: OnlineProbe) -> None:
+        scores = probe.run(self.as_encoder(step))
+        self.log.add(step=step, **scores)
+        for key, value in scores.items():
+            self.board.add_scalar(key, value, step)
+        self.say(f"step {step}: held-out places: " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+
+    def _checkpoint(self, step: int) -> None:
+        checkpoints.save(
+            self.run, step=step, state=self.method.state_dict(), about={"config": configs.to_plain(self.config)}
+        )
+        self._save_encoder(step)
+
+    def as_encoder(self, step: int) -> Encoder:
+        """Return a frozen copy of what is being trained."""
+        backbone, heads = self.method.encoder()
+        spec = EncoderSpec(
+            arch=self.config.encoder, bands=self.tier.bands, mean=tuple(self.tier.mean.tolist()),
+            std=tuple(np.maximum(self.tier.std, 1e-6).tolist()), patch_px=self.tier.patch_px,
+            feature_dim=feature_dim(backbone), heads=tuple(heads), method=self.config.method, init=self.config.init,
+            data_fingerprint=self.tier.fingerprint, num_steps=step,
+            trained_boxes=tuple(tuple(b) for b in self.places.boxes.round(5).tolist()),
+        )  # fmt: skip
+        return Encoder(
+            spec=spec, backbone=copy.deepcopy(backbone), heads=copy.deepcopy(heads), name=self.run.name,
+            device=self.device,
+        )  # fmt: skip
+
+    def _save_encoder(self, step: int) -> None:
+        try:
+            self.as_encoder(step).save(self.run / ENCODER_NAME)
+        except OSError as err:
+            raise CheckpointError(f"cannot write {self.run / ENCODER_NAME}: {err}; free disk space, then --resume") from err
+
+    def close(self) -> None:
+        """Close the logs."""
+        self.log.close()
+        self.board.close()
+
+
+def _same_config(run: Path, config: Pretrain, tier: str) -> None:
+    """Check that a resumed run goes on with its own settings and data."""
+    kept = configs.to_plain(configs.build(Pretrain, configs.read_yaml(run / CONFIG_NAME)))
+    now = configs.to_plain(config)
+    free = ("device", "log_every", "data")
+    different = [k for k in now if k not in free and kept.get(k) != now[k]]
+    if different:
+        k = different[0]
+        raise ConfigError(
+            f"{run} was started with {k} {kept.get(k)}, now it is {now[k]}; resume with the settings of "
+            f"{run / CONFIG_NAME}, or start a new run"
+        )
+    made_from = json.loads((run / "data.json").read_text(encoding="utf-8"))["tier"]
+    if made_from != tier:
+        raise ConfigError(f"{run} was trained on other data or bands (tier {made_from}, now {tier}); start a new run")
+
+
+class _Meter:
+    """Rates and running means between two log lines."""
+
+    def __init__(self, first: int, num_steps: int, batch_size: int) -> None:
+        self.num_steps, self.batch_size = num_steps, batch_size
+        self.last_step, self.last_time = first, time.perf_counter()
+        self.sums: dict[str, float] = {}
+        self.count = 0
+
+    def add(self, numbers: dict[str, float]) -> None:
+        for key, value in numbers.items():
+            self.sums[key] = self.sums.get(key, 0.0) + value
+        self.count += 1
+
+    def report(self, step: int) -> tuple[dict[str, float], str]:
+        now = time.perf_counter()
+        rate = (step - self.last_step) * self.batch_size / max(1e-9, now - self.last_time)
+        means = {k: v / max(1, self.count) for k, v in self.sums.items()}
+        left = (self.num_steps - step) * self.batch_size / max(rate, 1e-9)
+        heads = " ".join(f"{k.removeprefix('accuracy_')} {v:.2f}" for k, v in means.items() if k.startswith("accuracy_"))
+        line = (
+            f"step {step}/{self.num_steps}  loss {means['loss']:.3f}  accuracy {heads}  "
+            f"{rate:.0f} samples/s  {_clock(left)} left"
+        )
+        self.last_step, self.last_time, self.sums, self.count = step, now, {}, 0
+        return {**means, "samples_per_s": rate}, line
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def _tensorboard(run: Path, first: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run / "tensorboard"), purge_step=first + 1 if first else None)
+
+
+@contextmanager
+def _stop_flag() -> Iterator[threading.Event]:
+    """Let the first Ctrl-C (or SIGTERM) ask for a stop after the step; the second one breaks off at once."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if flag.is_set():
+            raise KeyboardInterrupt
+        flag.set()
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield flag
+    finally:
+        for number, handler in before.items():
+            with suppress(TypeError):
+                signal.signal(number, handler)

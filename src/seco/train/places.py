@@ -1,0 +1,147 @@
+"""Which places a run trains on and which it holds out, and their patches as batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from seco.data.dataset import Dataset
+from seco.data.split import TEST, TRAIN, place_boxes, split_by_block
+from seco.data.tier import TrainingTier
+from seco.errors import DatasetError
+from seco.train.settings import Pretrain
+from seco.views.batch import Viewer
+from seco.views.draws import shuffled
+
+RANDOM_SPLIT = 0x5EC0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Places:
+    """The places of a run.
+
+    Attributes:
+        first_row, num_dates: per place of the dataset, where its patches start and how many there are.
+        train, held_out: positions of places.
+        boxes: footprints of the training places, degrees (train, 4); empty where places have no position.
+        how: how places were held out, in words.
+        num_short: places left out because they have too few dates for the method.
+    """
+
+    first_row: np.ndarray
+    num_dates: np.ndarray
+    train: np.ndarray
+    held_out: np.ndarray
+    boxes: np.ndarray
+    how: str
+    num_short: int
+
+
+def choose_places(dataset: Dataset, config: Pretrain, *, num_seasons: int) -> Places:
+    """Hold out places and keep those with enough dates.
+
+    Places with a position are held out by spatial block; others by the source's own test split, or at random.
+
+    Raises:
+        DatasetError: no place has enough dates.
+    """
+    num_dates = np.bincount(dataset.place, minlength=len(dataset.place_ids))
+    has_position = dataset.index["geometry"].null_count == 0
+    own = dataset.index["split"].take(dataset.first_row).to_pylist()
+    boxes = np.zeros((0, 4))
+    if config.test_share == 0:
+        train, held, how = np.arange(len(num_dates)), np.zeros(0, np.int64), "none"
+    elif has_position:
+        boxes = place_boxes(dataset)
+        split = split_by_block(
+            boxes, seed=config.split_seed, test_share=config.test_share, block_deg=config.block_deg
+        )
+        train, held = split.places(TRAIN), split.places(TEST)
+        how = f"blocks of {config.block_deg:g} degrees, seed {config.split_seed}, share {config.test_share:g}"
+    elif any(s == "test" for s in own):
+        is_test = np.array([s == "test" for s in own])
+        train, held, how = np.flatnonzero(~is_test), np.flatnonzero(is_test), "the source's own test split"
+    else:
+        order = np.random.default_rng([config.split_seed, RANDOM_SPLIT]).permutation(len(num_dates))
+        num_held = round(config.test_share * len(order))
+        train, held = np.sort(order[num_held:]), np.sort(order[:num_held])
+        how = f"at random, seed {config.split_seed}, share {config.test_share:g}"
+    enough = num_dates >= num_seasons
+    if not enough[train].any():
+        raise DatasetError(
+            f"method {config.method} needs {num_seasons} dates a place; the places of {dataset.path} have at most "
+            f"{int(num_dates.max())}: choose --method moco, which needs one, or import more dates"
+        )
+    kept = train[enough[train]]
+    if has_position and not len(boxes):
+        boxes = place_boxes(dataset)
+    return Places(
+        first_row=dataset.first_row, num_dates=num_dates, train=kept, held_out=held, how=how,
+        boxes=boxes[kept] if len(boxes) else boxes, num_short=int((~enough[train]).sum()),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Stored pixels of some places: `seasons` is (seasons, batch, bands, px, px)."""
+
+    seasons: torch.Tensor
+    places: np.ndarray
+    epoch: int
+
+
+def batches(
+    tier: TrainingTier, places: Places, viewer: Viewer, *, batch_size: int, first: int, last: int, seed: int
+) -> Iterator[Batch]:
+    """Yield the batches of steps `first` to `last` - 1, read ahead in the background.
+
+    Every epoch goes over the places in a new order and leaves out what does not fill a batch.
+    """
+    per_epoch = len(places.train) // batch_size
+    stop = threading.Event()
+    ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=3)
+
+    def read() -> None:
+        order, order_epoch = np.zeros(0, np.int64), -1
+        try:
+            for step in range(first, last):
+                epoch, number = divmod(step, per_epoch)
+                if epoch != order_epoch:
+                    order, order_epoch = shuffled(seed=seed, epoch=epoch, num=len(places.train)), epoch
+                chosen = places.train[order[number * batch_size : (number + 1) * batch_size]]
+                rows = viewer.rows(epoch, chosen, places.first_row, places.num_dates)
+                pixels = np.ascontiguousarray(tier.pixels[rows.ravel()])
+                if pixels.dtype == np.uint16:  # not every torch operation takes uint16
+                    pixels = pixels.astype(np.int32)
+                seasons = torch.from_numpy(pixels).view(*rows.shape, *pixels.shape[1:])
+                _put(ready, Batch(seasons=seasons, places=chosen, epoch=epoch), stop)
+                if stop.is_set():
+                    return
+        except BaseException as err:  # handed to the training thread, which raises it
+            _put(ready, err, stop)
+
+    reader = threading.Thread(target=read, name="seco-reader", daemon=True)
+    reader.start()
+    try:
+        for _ in range(first, last):
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        reader.join()
+
+
+def _put(ready: queue.Queue, item: Batch | BaseException, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            ready.put(item, timeout=0.1)
+        except queue.Full:
+            continue
+        return

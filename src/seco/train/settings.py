@@ -1,0 +1,120 @@
+"""Settings of a pre-training run, and what is derived from the data where they are left open."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+from seco.config import build, setting, to_plain
+from seco.errors import ConfigError
+from seco.methods import _contract as methods
+from seco.views.augment import Augment
+
+PAPER_PATCH_PX = 264
+"""Edge of SeCo's patches, for which its blur of 0.1-2 pixels was chosen."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """Settings of `seco pretrain`. `method_options` holds those of the method itself."""
+
+    data: Path = setting(Path("dataset"), "dataset folder to train on")
+    method: str = setting("seco", "method: a module name in seco.methods")
+    encoder: str = setting("resnet18", "any timm model")
+    init: str = setting("random", "starting weights: random, imagenet, or the path of an encoder")
+    bands: tuple[str, ...] | None = setting(None, "bands to train on, by name, comma-separated; default: all")
+    steps: int | None = setting(None, "steps to train; default: 600 unless --epochs says otherwise")
+    epochs: float | None = setting(None, "epochs to train, in place of --steps")
+    batch_size: int = setting(64, "places a step")
+    seed: int = setting(0, "seed of weights, order, seasons and views")
+    view_px: int | None = setting(None, "edge of a view, pixels; default: the patch size")
+    seasons: Literal["without", "with"] = setting(
+        "without", "draw a place's seasons without replacement, or with it (the original)"
+    )
+    crop_scale: tuple[float, float] = setting((0.2, 1.0), "share of the patch's area that a crop keeps")
+    jitter: tuple[float, float, float, float] = setting(
+        (0.4, 0.4, 0.4, 0.1), "strength of brightness, contrast, saturation, hue"
+    )
+    jitter_p: float = setting(0.8, "probability of colour jitter")
+    grey_p: float = setting(0.2, "probability of greyscale")
+    blur_sigma: tuple[float, float] | None = setting(
+        None, "Gaussian blur, pixels; the paper: 0.1,2 on 264 px; default: scaled to the patch"
+    )
+    blur_p: float = setting(0.5, "probability of blur")
+    flip_p: float = setting(0.5, "probability of a horizontal flip")
+    test_share: float = setting(0.2, "share of places held out by spatial block; 0 trains on all")
+    block_deg: float = setting(10.0, "edge of a held-out block, degrees")
+    split_seed: int = setting(0, "seed of the held-out blocks")
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...")
+    precision: Literal["auto", "fp32", "bf16"] = setting("auto", "auto: bf16 where the machine has it")
+    log_every: int = setting(20, "steps between log lines")
+    probe_every: int | None = setting(None, "steps between kNN probes on held-out places; default: a tenth; 0: never")
+    checkpoint_every: int | None = setting(None, "steps between checkpoints; default: a tenth of the steps")
+    method_options: dict = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.epochs is not None:
+            raise ConfigError(f"both steps {self.steps} and epochs {self.epochs} given; give one")
+        for name in ("steps", "epochs", "batch_size", "log_every"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name.replace('_', ' ')} {value}; it must be above 0 (--{name.replace('_', '-')})")
+        if self.batch_size < 2:
+            raise ConfigError(f"batch size {self.batch_size}; batch statistics need at least 2 (--batch-size)")
+        if self.seed < 0 or self.split_seed < 0:
+            raise ConfigError(f"seed {min(self.seed, self.split_seed)}; seeds are 0 or above")
+        if not 0 <= self.test_share < 1:
+            raise ConfigError(f"test share {self.test_share}; at least 0 and below 1 (--test-share)")
+        if self.view_px is not None and self.view_px < 8:
+            raise ConfigError(f"views of {self.view_px} px; at least 8 (--view-px)")
+
+    def options(self) -> Any:
+        """Return the method's own options, built and checked."""
+        return build(methods.find(self.method).Options, self.method_options)
+
+
+def resolve(config: Pretrain, *, num_places: int, patch_px: int) -> Pretrain:
+    """Choose everything that was left open.
+
+    Raises:
+        ConfigError: the batch is larger than the places.
+    """
+    if config.batch_size > num_places:
+        raise ConfigError(
+            f"batch size {config.batch_size} is above the {num_places} places to train on; lower --batch-size"
+        )
+    steps = config.steps
+    if steps is None and config.epochs is not None:
+        steps = max(1, round(config.epochs * (num_places // config.batch_size)))
+    steps = steps or 600
+    options = methods.find(config.method).derive(
+        config.options(), num_places=num_places, num_steps=steps, batch_size=config.batch_size
+    )
+    sigma = config.blur_sigma
+    if sigma is None:
+        sigma = (0.1, max(0.1, round(2.0 * patch_px / PAPER_PATCH_PX, 3)))
+    tenth = max(1, steps // 10)
+    return dataclasses.replace(
+        config, steps=steps, epochs=None, view_px=config.view_px or patch_px, blur_sigma=sigma,
+        probe_every=tenth if config.probe_every is None else config.probe_every,
+        checkpoint_every=config.checkpoint_every or tenth, method_options=to_plain(options),
+    )  # fmt: skip
+
+
+def augmentation(config: Pretrain) -> Augment:
+    """Return the augmentation that a resolved config asks for."""
+    assert config.view_px is not None
+    assert config.blur_sigma is not None
+    return Augment(
+        out_px=config.view_px, crop_scale=config.crop_scale, jitter=config.jitter, jitter_p=config.jitter_p,
+        grey_p=config.grey_p, blur_sigma=config.blur_sigma, blur_p=config.blur_p, flip_p=config.flip_p,
+    )  # fmt: skip
+
+
+def derived(before: Pretrain, after: Pretrain) -> dict[str, Any]:
+    """Return the settings that `resolve` chose, method options included, for the run to print."""
+    a, b = to_plain(before), to_plain(after)
+    own_a, own_b = a.pop("method_options"), b.pop("method_options")
+    chosen = {k: v for k, v in b.items() if a[k] is None and v is not None}
+    chosen.update({k: v for k, v in own_b.items() if own_a.get(k) is None and k not in own_a and v is not None})
+    defaults = to_plain(methods.find(after.method).Options())
+    return {k: v for k, v in chosen.items() if k not in defaults or defaults[k] is None}

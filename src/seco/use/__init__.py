@@ -1,0 +1,1 @@
+"""Use: load an encoder and put it to work."""
