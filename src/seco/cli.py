@@ -100,7 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if debug:
             raise
-        print("seco: stopped; nothing half-written is taken for whole, run the same command again", file=sys.stderr)
+        print(
+            "seco: stopped; nothing half-written is taken for whole, run the same command again",
+            file=sys.stderr,
+        )
         return 130
     except BrokenPipeError:
         sys.stderr.close()

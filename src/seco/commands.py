@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seco import config as configs
-from seco.errors import ConfigError, DatasetError
+from seco.errors import DatasetError
 from seco.runs import CONFIG_NAME, print_table, write_rows
 
 
@@ -23,7 +23,9 @@ def dataset_import(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         lines = [f"  {n:<12} {importing.find(n).HELP}" for n in names]
         print("usage: seco dataset import KIND SOURCE OUT [settings]\n\nkinds:\n" + "\n".join(lines))
-        print(f"\n`seco dataset import KIND --help` lists its settings\nexample: {importing.find(names[0]).EXAMPLE}")
+        print(
+            f"\n`seco dataset import KIND --help` lists its settings\nexample: {importing.find(names[0]).EXAMPLE}"
+        )
         return 0
     importer = importing.find(argv[0])
     parser.prog += f" {argv[0]}"
@@ -60,15 +62,29 @@ def dataset_info(parser: argparse.ArgumentParser, argv: list[str]) -> int:
         "patches a place": f"{per_place.min()} to {per_place.max()}",
         "patch": f"{meta.patch_px} x {meta.patch_px} px",
         "dates": f"{days.min()} to {days.max()}" if len(days) else "unknown",
-        "labels": f"{len(labels)} ({', '.join(labels[:12])}{', ...' if len(labels) > 12 else ''})" if labels else "none",
+        "labels": f"{len(labels)} ({', '.join(labels[:12])}{', ...' if len(labels) > 12 else ''})"
+        if labels
+        else "none",
         "archive": ", ".join(f"{g.dtype} {len(g.bands)} x {g.height_px} x {g.width_px}" for g in meta.groups),
         "bytes on disk": sum(f.stat().st_size for f in args.dataset.rglob("*") if f.is_file()),
         "licence": meta.licence,
         "importer": meta.provenance.get("importer", "unknown"),
         "fingerprint": dataset.fingerprint,
     }
-    print_table([{"fact": k, "value": v} for k, v in facts.items()], ("fact", "value"), title=str(args.dataset))
-    columns = ("name", "common_name", "wavelength_nm", "gsd_m", "units", "scale", "offset", "nodata", "stretch")
+    print_table(
+        [{"fact": k, "value": v} for k, v in facts.items()], ("fact", "value"), title=str(args.dataset)
+    )
+    columns = (
+        "name",
+        "common_name",
+        "wavelength_nm",
+        "gsd_m",
+        "units",
+        "scale",
+        "offset",
+        "nodata",
+        "stretch",
+    )
     print_table([{c: getattr(b, c) for c in columns} for b in meta.bands], columns, title="bands")
     if args.json:
         write_rows(args.json, [{**facts, "bands": [b.to_json() for b in meta.bands]}])
@@ -90,7 +106,9 @@ def dataset_check(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     for problem in problems[:50]:
         print(f"{problem.where}: {problem.what}")
     if problems:
-        raise DatasetError(f"{args.dataset} has {len(problems)} problems; import it again, or restore it from a copy")
+        raise DatasetError(
+            f"{args.dataset} has {len(problems)} problems; import it again, or restore it from a copy"
+        )
     print(f"{args.dataset} is whole: {len(dataset)} patches, every checksum agrees")
     return 0
 
@@ -98,10 +116,12 @@ def dataset_check(parser: argparse.ArgumentParser, argv: list[str]) -> int:
 def dataset_sheet(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """`seco dataset sheet DATASET --out FILE`."""
     from seco.data.dataset import open_dataset
-    from seco.data.pictures import draw_dataset_sheet
+    from seco.data.sheet import draw_dataset_sheet
 
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("sheet.png"), help="picture to write (default: sheet.png)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("sheet.png"), help="picture to write (default: sheet.png)"
+    )
     parser.add_argument("--places", type=int, default=8, help="places to show (default: 8)")
     parser.add_argument("--seed", type=int, default=0, help="which places (default: 0)")
     args = parser.parse_args(argv)
@@ -115,9 +135,15 @@ def dataset_split(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     from seco.data.split import place_boxes, split_by_block, write_split
 
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--test-share", type=float, default=0.2, help="share of places to test on (default: 0.2)")
-    parser.add_argument("--block-deg", type=float, default=10.0, help="edge of a block, degrees (default: 10)")
-    parser.add_argument("--buffer-deg", type=float, default=0.0, help="least gap to a test patch, degrees (default: 0)")
+    parser.add_argument(
+        "--test-share", type=float, default=0.2, help="share of places to test on (default: 0.2)"
+    )
+    parser.add_argument(
+        "--block-deg", type=float, default=10.0, help="edge of a block, degrees (default: 10)"
+    )
+    parser.add_argument(
+        "--buffer-deg", type=float, default=0.0, help="least gap to a test patch, degrees (default: 0)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="which blocks are for testing (default: 0)")
     parser.add_argument("--name", help="name of the split (default: blocks-SEED)")
     _json_flag(parser)
@@ -137,41 +163,17 @@ def dataset_split(parser: argparse.ArgumentParser, argv: list[str]) -> int:
 
 def views(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """`seco views DATASET --method M --out FILE`: the same draws as in training with these settings."""
-    import numpy as np
+    from seco.train.preview import preview
 
-    from seco.data.dataset import open_dataset
-    from seco.methods import _contract as methods
-    from seco.train.places import choose_places
-    from seco.train.settings import Pretrain, augmentation, resolve
-    from seco.views.augment import colour_space
-    from seco.views.batch import Viewer
-    from seco.views.sheet import draw_sheet, explain
-
-    parser.add_argument("dataset", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("views.png"), help="picture to write (default: views.png)")
+    parser.add_argument("data", type=Path, metavar="DATASET")
+    parser.add_argument(
+        "--out", type=Path, default=Path("views.png"), help="picture to write (default: views.png)"
+    )
     parser.add_argument("--places", type=int, default=4, help="places to show (default: 4)")
     parser.add_argument("--epoch", type=int, default=0, help="whose draws to show (default: 0)")
-    config, _ = _pretrain_config(parser, argv, skip=("data",))
-    args = parser.parse_args(argv)
-    dataset = open_dataset(args.dataset)
-    plan = methods.find(config.method).PLAN
-    chosen = choose_places(dataset, config, num_seasons=plan.num_seasons)
-    num = min(max(1, args.places), len(chosen.train))
-    config = dataclasses.replace(config, batch_size=max(2, min(config.batch_size, len(chosen.train))))
-    config = resolve(config, num_places=len(chosen.train), patch_px=dataset.meta.patch_px)
-    tier = dataset.training(config.bands)
-    space = colour_space(tier.bands, low=tier.low, high=tier.high, mean=tier.mean, std=tier.std)
-    viewer = Viewer(
-        plan=plan, augment=augmentation(config), space=space, seed=config.seed, replacement=config.seasons == "with"
-    )
-    shown = np.sort(np.random.default_rng(config.seed).permutation(chosen.train)[:num])
-    siblings = getattr(config.options(), "siblings", "all")
-    draw_sheet(
-        tier, viewer, args.out, places=shown.tolist(), first_row=chosen.first_row, num_dates=chosen.num_dates,
-        epoch=args.epoch, siblings=siblings,
-        title=f"{config.method}: seed {config.seed}, epoch {args.epoch}, {plan.order.replace('-', ', then ')}",
-    )  # fmt: skip
-    for line, _ in explain(plan, siblings=siblings):
+    config, args = _pretrain_config(parser, argv, skip=("data",))
+    config = dataclasses.replace(config, data=args.data)
+    for line in preview(config, args.out, num_places=args.places, epoch=args.epoch):
         print(line)
     print(args.out)
     return 0
@@ -196,10 +198,14 @@ def _pretrain_config(
     values = configs.read_yaml(file) if file else {}
     name = known.method or values.get("method") or "seco"
     method = methods.find(str(name))
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of these settings; flags override it")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="YAML file of these settings; flags override it"
+    )
     configs.add_arguments(parser, Pretrain, skip=("method_options", *skip))
-    group = parser.add_argument_group(f"settings of {name} ({', '.join(methods.names())}: see --method M --help)")
-    configs.add_arguments(group, method.Options)  # type: ignore[arg-type]
+    group = parser.add_argument_group(
+        f"settings of {name} ({', '.join(methods.names())}: see --method M --help)"
+    )
+    configs.add_arguments(group, method.Options)
     args = parser.parse_args(argv)
     given = vars(args)
     own = {f.name for f in dataclasses.fields(method.Options)}
@@ -214,7 +220,9 @@ def _pretrain_config(
 
 def pretrain(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """`seco pretrain --data DATASET --method M --out RUN`."""
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to make, or to resume")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="RUN", help="run folder to make, or to resume"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of --out")
     config, args = _pretrain_config(parser, argv)
     from seco.report.curves import draw_curves
@@ -223,26 +231,71 @@ def pretrain(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     finished = train(config, args.out, resume=args.resume, say=lambda line: print(line, flush=True))
     picture = draw_curves([args.out], args.out / "pictures" / "curves.png")
     print(f"{args.out}: {finished.num_steps} steps in {finished.seconds:.0f} s; curves: {picture}")
-    print(f"next: seco evaluate {args.out} random:{config.encoder} colour --task landcover --data {config.data}")
+    print(
+        f"next: seco evaluate {args.out} random:{config.encoder} colour --task landcover --data {config.data}"
+    )
     return 0
 
 
 def evaluate(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """`seco evaluate ENCODER ... --task T --data PATH`: flags are the task's own."""
-    from seco.probes import protocol
-    from seco.use.load import load_encoder
+    from seco.probes import evaluation
+    from seco.report.scores import print_scores
+    from seco.use.load import SOURCES, load_encoder
 
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--task")
     known, _ = first.parse_known_args(argv)
-    parser.add_argument("encoders", nargs="+", metavar="ENCODER", help=load_encoder.__doc__.split("source: ")[1].split("bands:")[0].replace("\n", " ") if load_encoder.__doc__ else None)
-    parser.add_argument("--task", required=True, choices=protocol.names(), help="what to judge on")
-    parser.add_argument("--data", type=Path, required=True, help="dataset, or for images a folder or zip of pictures")
+    parser.add_argument("encoders", nargs="+", metavar="ENCODER", help=SOURCES)
+    parser.add_argument("--task", required=True, choices=evaluation.names(), help="what to judge on")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="dataset; for images also a folder or zip of pictures"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
+    parser.add_argument(
+        "--predictions", type=Path, metavar="FILE", help="write every single prediction (Parquet)"
+    )
     _json_flag(parser)
-    if known.task in protocol.names():
-        task = protocol.find(known.task)
+    task = evaluation.find(known.task) if known.task else None
+    if task is not None:
         parser.epilog = f"example: {task.EXAMPLE}"
-        configs.add_arguments(parser.add_argument_group(f"settings of {known.task}: {task.HELP}"), task.Options)  # type: ignore[arg-type]
+        configs.add_arguments(
+            parser.add_argument_group(f"settings of {known.task}: {task.HELP}"), task.Options
+        )
     args = parser.parse_args(argv)
-    raise ConfigError("not wired")
+    assert task is not None  # argparse requires --task
+    options = configs.from_args(task.Options, args)
+    encoders = [load_encoder(e, bands=_bands_for(e, args.data), device=args.device) for e in args.encoders]
+    result = evaluation.evaluate(encoders, args.task, args.data, options)
+    print_scores(result.rows, title=f"{args.task}: {task.HELP}")
+    if args.json:
+        write_rows(args.json, result.rows)
+        print(args.json)
+    if args.predictions:
+        import pyarrow.parquet as pq
+
+        args.predictions.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(result.predictions, args.predictions)
+    return 0
+
+
+def _bands_for(encoder: str, data: Path) -> tuple[Any, ...] | None:
+    """Return the dataset's bands for baselines that take any, where they are not plain RGB."""
+    from seco.data.format import META_NAME, read_meta
+
+    if encoder == "colour" or encoder.startswith("random:"):
+        return read_meta(data).bands if (data / META_NAME).is_file() else None
+    return None
+
+
+def demo(parser: argparse.ArgumentParser, argv: list[str]) -> int:
+    """`seco demo --out FOLDER`."""
+    from seco.demo import Demo, run_demo
+
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo-out"), help="folder for everything (default: demo-out)"
+    )
+    configs.add_arguments(parser, Demo)
+    args = parser.parse_args(argv)
+    run_demo(configs.from_args(Demo, args), args.out)
+    return 0

@@ -45,7 +45,7 @@ def _plain(kind: Any) -> tuple[Any, bool]:
     return kind, False
 
 
-def add_arguments(parser: argparse.ArgumentParser, cls: type, *, skip: tuple[str, ...] = ()) -> None:
+def add_arguments(parser: argparse._ActionsContainer, cls: type, *, skip: tuple[str, ...] = ()) -> None:
     """Add a flag for every setting of `cls`; a flag not given leaves no attribute behind."""
     kinds = hints(cls)
     for field in dataclasses.fields(cls):
@@ -140,7 +140,9 @@ def from_args(cls: type[T], args: argparse.Namespace, file: Path | None = None) 
     """Build `cls` from a YAML file, if given, overridden by the flags that were given."""
     values = read_yaml(file) if file else {}
     given = vars(args)
-    values.update({f.name: given[f.name] for f in dataclasses.fields(typing.cast(Any, cls)) if f.name in given})
+    values.update(
+        {f.name: given[f.name] for f in dataclasses.fields(typing.cast(Any, cls)) if f.name in given}
+    )
     return build(cls, values)
 
 
@@ -176,7 +178,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"config {path} holds a {type(values).__name__}; it must map setting names to values")
+        raise ConfigError(
+            f"config {path} holds a {type(values).__name__}; it must map setting names to values"
+        )
     return values
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from seco.data.grids import Grid
+from seco.data.grids import Plane
 from seco.data.rasters import PixelReader
 from seco.data.scenes import Scene
 from seco.sensors.sentinel2 import reflectance_offset
 
 OFFSET = -0.1
 """BOA_ADD_OFFSET of -1,000 DN, in reflectance (ESA, processing baseline 04.00)."""
-_WINDOW_PX = 128
+_BANDS = ("B02", "B03", "B04", "B11", "B12")
+"""Where some surface is dark in almost any scene: shadow, water, dense vegetation."""
+_WINDOW_PX = 32
+_WINDOWS = 12
+_EDGE_PX = 3
 _RAISED_DN = (800.0, 1250.0)
 """Where the darkest pixels of a band lie if 1,000 was added to every number."""
 _PLAIN_DN = 700.0
@@ -21,30 +26,32 @@ _PLAIN_DN = 700.0
 
 
 def darkest(scene: Scene, reader: PixelReader) -> dict[str, float]:
-    """Return the 0.1% quantile of the measured (non-zero) numbers of each band, over five windows of the scene."""
+    """Return the 0.1% quantile of the measured (non-zero) numbers of dark bands, over a sample of the scene."""
     out = {}
-    for band, plane in scene.planes.items():
-        parts = [
-            reader.read(plane, row, col, min(_WINDOW_PX, plane.grid.height), min(_WINDOW_PX, plane.grid.width)).ravel()
-            for row, col in _corners(plane.grid)
-        ]
-        values = np.concatenate(parts)
-        values = values[values != (plane.nodata or 0)]
+    chosen = [b for b in _BANDS if b in scene.planes] or list(scene.planes)
+    for band in chosen:
+        plane = scene.planes[band]
+        values = np.concatenate([_measured(p, plane.nodata or 0.0) for p in _sample(plane, reader)])
         if values.size:
             out[band] = float(np.quantile(values, 0.001))
     return out
 
 
-def _corners(grid: Grid) -> list[tuple[int, int]]:
-    """Return the corners of five windows: the middle, and the middle of each quarter."""
-    places = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
-    return [
-        (
-            max(0, min(round(down * grid.height) - _WINDOW_PX // 2, grid.height - _WINDOW_PX)),
-            max(0, min(round(across * grid.width) - _WINDOW_PX // 2, grid.width - _WINDOW_PX)),
-        )
-        for down, across in places
+def _measured(pixels: np.ndarray, nodata: float) -> np.ndarray:
+    """Return the valid pixels that no nodata is near: lossy codecs ring at its edge."""
+    valid = np.pad(pixels != nodata, _EDGE_PX, mode="edge")
+    core = sliding_window_view(valid, (2 * _EDGE_PX + 1,) * 2).all(axis=(-1, -2))
+    return pixels[core]
+
+
+def _sample(plane: Plane, reader: PixelReader) -> list[np.ndarray]:
+    """Return small windows from all over a plane (coarser levels are of no use: their filters undershoot at edges)."""
+    height, width = (min(_WINDOW_PX, n) for n in (plane.grid.height, plane.grid.width))
+    corners = [
+        {int(i * (n - size) / max(1, _WINDOWS - 1)) for i in range(_WINDOWS)}
+        for n, size in ((plane.grid.height, height), (plane.grid.width, width))
     ]
+    return [reader.read(plane, r, c, height, width) for r in sorted(corners[0]) for c in sorted(corners[1])]
 
 
 def looks_raised(dark: Mapping[str, float]) -> bool | None:
@@ -69,7 +76,7 @@ def offsets(scenes: Sequence[Scene], reader: PixelReader, notes: list[str]) -> l
             offset = reflectance_offset(scene.baseline)
             if scene.baseline not in checked:
                 checked.add(scene.baseline)
-                _compare(scene, offset, looks_raised(darkest(scene, reader)), notes)
+                _compare(scene, offset, notes, told=looks_raised(darkest(scene, reader)))
             out.append(offset)
             continue
         told = looks_raised(darkest(scene, reader))
@@ -81,7 +88,9 @@ def offsets(scenes: Sequence[Scene], reader: PixelReader, notes: list[str]) -> l
             "offset -0.1 is taken (--offset 0 overrides)"
         )
     if plain:
-        notes.append(f"{plain} dates without a processing baseline: their dark pixels say that numbers carry no offset")
+        notes.append(
+            f"{plain} dates without a processing baseline: their dark pixels say that numbers carry no offset"
+        )
     if unclear:
         notes.append(
             f"{unclear} dates without a processing baseline, and pixels too bright to tell: no offset is assumed "
@@ -90,7 +99,7 @@ def offsets(scenes: Sequence[Scene], reader: PixelReader, notes: list[str]) -> l
     return out
 
 
-def _compare(scene: Scene, offset: float, told: bool | None, notes: list[str]) -> None:
+def _compare(scene: Scene, offset: float, notes: list[str], *, told: bool | None) -> None:
     if told is not None and told != (offset != 0):
         notes.append(
             f"{scene.item}: baseline {scene.baseline} means offset {offset:g}, but its dark pixels say otherwise; the baseline "

@@ -44,7 +44,9 @@ def _check_block(dataset: Dataset, checksums: list[str], start: int, stop: int) 
         if stop - start == 1:
             return [Problem(f"patch {start}", str(err.__cause__ or err))]
         middle = (start + stop) // 2
-        return _check_block(dataset, checksums, start, middle) + _check_block(dataset, checksums, middle, stop)
+        return _check_block(dataset, checksums, start, middle) + _check_block(
+            dataset, checksums, middle, stop
+        )
     out = []
     for row in range(start, stop):
         found = fmt.checksum([p[row - start] for p in planes])
@@ -59,7 +61,11 @@ def _check_index(dataset: Dataset) -> list[Problem]:
     if not np.array_equal(rows, np.arange(len(dataset))):
         out.append(Problem("index", "column row is not 0, 1, 2, ..."))
     if len(dataset.place_ids) != dataset.meta.num_places:
-        out.append(Problem("index", f"{len(dataset.place_ids)} places; {fmt.META_NAME} says {dataset.meta.num_places}"))
+        out.append(
+            Problem(
+                "index", f"{len(dataset.place_ids)} places; {fmt.META_NAME} says {dataset.meta.num_places}"
+            )
+        )
     if (np.diff(dataset.place) < 0).any():
         out.append(Problem("index", "patches of a place do not stand together"))
     same = np.diff(dataset.place) == 0

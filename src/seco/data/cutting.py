@@ -82,9 +82,13 @@ def plan_places(collection: Collection, *, on_misaligned: OnMisaligned) -> list[
     ]
 
 
-def _plan_place(name: str, scenes: tuple[Scene, ...], bands: Sequence[str], on_misaligned: OnMisaligned) -> Place:
+def _plan_place(
+    name: str, scenes: tuple[Scene, ...], bands: Sequence[str], on_misaligned: OnMisaligned
+) -> Place:
     first = scenes[0]
-    fine = min((first.planes[b].grid for b in bands), key=lambda g: (g.pixel[0] * g.pixel[1], -g.height * g.width))
+    fine = min(
+        (first.planes[b].grid for b in bands), key=lambda g: (g.pixel[0] * g.pixel[1], -g.height * g.width)
+    )
     grids: dict[str, Grid] = {}
     onto: set[tuple[int, str]] = set()
     for i, scene in enumerate(scenes):
@@ -111,7 +115,9 @@ def _misaligned(place: str, scene: Scene, band: str, grid: Grid, wanted: Grid) -
     )
 
 
-def native_sizes(places: Sequence[Place], bands: Sequence[str], *, patch_px: int, stride_px: int) -> dict[str, int | None]:
+def native_sizes(
+    places: Sequence[Place], bands: Sequence[str], *, patch_px: int, stride_px: int
+) -> dict[str, int | None]:
     """Return which bands keep their own coarser pixels: those whose pixels divide the patch, alike in all places."""
     out: dict[str, int | None] = {}
     for band in bands:
@@ -184,7 +190,14 @@ def _check_reflectance(stored: np.ndarray, source: Encoding, path: str, band: st
 
 
 def _read_band(
-    plane: Plane, place: Place, band: str, tile: Tile, cut: Cut, reader: PixelReader, onto: Grid | None, source: Encoding
+    plane: Plane,
+    place: Place,
+    band: str,
+    tile: Tile,
+    cut: Cut,
+    reader: PixelReader,
+    onto: Grid | None,
+    source: Encoding,
 ) -> np.ndarray:
     grid = place.grids[band]
     nodata = float("nan") if source.dtype.startswith("float") else source.nodata
@@ -193,7 +206,9 @@ def _read_band(
     native = cut.native_px[band]
     if native is not None:
         factor = cut.patch_px // native
-        return reader.read(plane, tile.row // factor, tile.col // factor, native, native, onto=onto, nodata=nodata)
+        return reader.read(
+            plane, tile.row // factor, tile.col // factor, native, native, onto=onto, nodata=nodata
+        )
     factor_down, factor_across = factors(place.grid, grid) or (1.0, 1.0)
     rows = span(tile.row, cut.patch_px, factor_down, grid.height)
     cols = span(tile.col, cut.patch_px, factor_across, grid.width)
@@ -201,7 +216,9 @@ def _read_band(
     return pixels[rows.take][:, cols.take]
 
 
-def _read_mask(plane: Plane, place: Place, tile: Tile, cut: Cut, reader: PixelReader, *, resample: bool) -> np.ndarray:
+def _read_mask(
+    plane: Plane, place: Place, tile: Tile, cut: Cut, reader: PixelReader, *, resample: bool
+) -> np.ndarray:
     """Return where the ground is hidden, on the finest grid."""
     assert cut.rule is not None
     if resample:
@@ -220,7 +237,11 @@ def _read_mask(plane: Plane, place: Place, tile: Tile, cut: Cut, reader: PixelRe
 
 def _spread(mask: np.ndarray, patch_px: int) -> np.ndarray:
     """Repeat a coarser band's mask onto the finest grid."""
-    return mask if len(mask) == patch_px else mask.repeat(patch_px // len(mask), 0).repeat(patch_px // len(mask), 1)
+    return (
+        mask
+        if len(mask) == patch_px
+        else mask.repeat(patch_px // len(mask), 0).repeat(patch_px // len(mask), 1)
+    )
 
 
 def _centre(grid: Grid, tile: Tile, patch_px: int) -> tuple[float | None, float | None]:

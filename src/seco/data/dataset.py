@@ -49,7 +49,9 @@ class Dataset:
         if missing:
             raise DatasetError(f"{file} lacks column {', '.join(missing)}; import the dataset again")
         if len(table) != len(self):
-            raise DatasetError(f"{file} has {len(table)} rows; {fmt.META_NAME} says {len(self)}: import again")
+            raise DatasetError(
+                f"{file} has {len(table)} rows; {fmt.META_NAME} says {len(self)}: import again"
+            )
         return table
 
     @cached_property
@@ -115,12 +117,16 @@ class Dataset:
             root = zarr.open_group(self.path / fmt.ARCHIVE_NAME, mode="r", zarr_format=3)
             arrays = [root[g.name] for g in self.meta.groups]
         except (OSError, KeyError, ValueError) as err:
-            raise DatasetError(f"cannot read the archive of {self.path}: {err}; import the dataset again") from err
+            raise DatasetError(
+                f"cannot read the archive of {self.path}: {err}; import the dataset again"
+            ) from err
         for group, array in zip(self.meta.groups, arrays, strict=True):
             wanted = (len(self), len(group.bands), group.height_px, group.width_px)
             if not isinstance(array, zarr.Array) or array.shape != wanted or array.dtype.name != group.dtype:
                 found = f"{array.dtype.name} {array.shape}" if isinstance(array, zarr.Array) else "no array"
-                raise DatasetError(f"{self.path}: archive {group.name} is {found}; expected {group.dtype} {wanted}")
+                raise DatasetError(
+                    f"{self.path}: archive {group.name} is {found}; expected {group.dtype} {wanted}"
+                )
         return arrays  # type: ignore[return-value]
 
     def planes(self, start: int, stop: int) -> list[np.ndarray]:
@@ -137,7 +143,9 @@ class Dataset:
         if not 0 <= row < len(self):
             raise DatasetError(f"patch {row} is not in {self.path}, which has {len(self)}")
         planes = self.planes(row, row + 1)
-        return {n: p[0][i] for g, p in zip(self.meta.groups, planes, strict=True) for i, n in enumerate(g.bands)}
+        return {
+            n: p[0][i] for g, p in zip(self.meta.groups, planes, strict=True) for i, n in enumerate(g.bands)
+        }
 
     def bands(self, names: Sequence[str] | None = None) -> tuple[Band, ...]:
         """Return the bands asked for (all by default), in the order asked."""

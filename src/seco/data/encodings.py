@@ -48,7 +48,9 @@ def sentinel2_name(name: str) -> str | None:
     return sentinel2.canonical(match[1]) if match else None
 
 
-def decide(plane: Plane, name: str, *, declared: Declared, is_sentinel2: bool, default_offset: float) -> Encoding:
+def decide(
+    plane: Plane, name: str, *, declared: Declared, is_sentinel2: bool, default_offset: float
+) -> Encoding:
     """Decide what the numbers of a plane mean: the user's word, then the file's, then the sensor's convention.
 
     Args:
@@ -63,7 +65,9 @@ def decide(plane: Plane, name: str, *, declared: Declared, is_sentinel2: bool, d
     """
     kind = np.dtype(plane.dtype).kind
     if kind not in "iuf":
-        raise DatasetError(f"{plane.path}: band {name} is {plane.dtype}; only integers and floats can be stored")
+        raise DatasetError(
+            f"{plane.path}: band {name} is {plane.dtype}; only integers and floats can be stored"
+        )
     nodata = declared.nodata if declared.nodata is not None else plane.nodata
     scale = declared.scale if declared.scale is not None else plane.scale
     offset = declared.offset if declared.offset is not None else plane.offset
@@ -93,8 +97,8 @@ def common(encodings: Iterable[Encoding], name: str) -> tuple[Encoding, How]:
     """Find one encoding for all files of a band.
 
     Returns:
-        The encoding and how files get there: `same` (nothing to do); `shift` (integers of one scale whose offsets differ
-        by whole numbers: lossless); `rescale` (onto 16 bits that span every file's range, in steps no finer than
+        The encoding and how files get there: `same` (nothing to do); `shift` (integers of one scale whose offsets
+        differ by whole numbers: lossless); `rescale` (onto 16 bits that span every file's range, in steps no finer than
         needed, or onto float32 reflectance where a file is wider than that).
 
     Raises:
@@ -154,13 +158,15 @@ def empty(pixels: np.ndarray, nodata: float | None) -> np.ndarray:
 def make_band(name: str, encoding: Encoding, gsd_m: float | None, *, is_sentinel2: bool) -> Band:
     """Return the band to declare in the dataset; a Sentinel-2 band with its wavelength and common name."""
     canonical = sentinel2_name(name) if is_sentinel2 else None
-    numbers = {"units": encoding.units, "scale": encoding.scale, "offset": encoding.offset, "nodata": encoding.nodata}
-    stretch = "unknown" if encoding.units == "display" else None
     if canonical is None:
         common_name = name.lower() if name.lower() in _COMMON_NAMES else None
-        return Band(name=name, common_name=common_name, gsd_m=gsd_m, stretch=stretch, **numbers)
-    known = sentinel2.band(canonical)
-    return dataclasses.replace(known, gsd_m=gsd_m if gsd_m is not None else known.gsd_m, stretch=stretch, **numbers)
+        known = Band(name=name, units="reflectance", common_name=common_name)
+    else:
+        known = sentinel2.band(canonical)
+    return dataclasses.replace(
+        known, units=encoding.units, scale=encoding.scale, offset=encoding.offset, nodata=encoding.nodata,
+        gsd_m=known.gsd_m if gsd_m is None else gsd_m, stretch="unknown" if encoding.units == "display" else None,
+    )  # fmt: skip
 
 
 _COMMON_NAMES = {b.common_name for b in sentinel2.BANDS}

@@ -38,6 +38,11 @@ def to_lonlat(crs: str, x: float, y: float) -> tuple[float, float]:
     return float(lon), float(lat)
 
 
+def is_projected(crs: str) -> bool:
+    """Whether a CRS has metres or feet on a plane, as opposed to degrees."""
+    return transformer_to_lonlat(crs) is not None
+
+
 def corners(transform: Sequence[float], patch_px: int) -> list[tuple[float, float]]:
     """Return the four outer corners of a patch in its own CRS, ring order."""
     a, b, c, d, e, f = transform

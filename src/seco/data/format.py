@@ -108,7 +108,9 @@ def read_meta(path: Path) -> DatasetMeta:
     file = path / META_NAME
     if not file.is_file():
         if path.with_name(path.name + ".partial").exists():
-            raise DatasetError(f"{path} was never finished ({path.name}.partial is there); run its import again")
+            raise DatasetError(
+                f"{path} was never finished ({path.name}.partial is there); run its import again"
+            )
         raise DatasetError(f"{path} is not a dataset (no {META_NAME}); make one with `seco dataset import`")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
@@ -130,7 +132,9 @@ def read_meta(path: Path) -> DatasetMeta:
             provenance=dict(values["provenance"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as err:
-        raise DatasetError(f"{file} is damaged ({type(err).__name__}: {err}); import the dataset again") from err
+        raise DatasetError(
+            f"{file} is damaged ({type(err).__name__}: {err}); import the dataset again"
+        ) from err
 
 
 def checksum(planes: Sequence[np.ndarray]) -> str:

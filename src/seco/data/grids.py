@@ -150,7 +150,9 @@ def tiles(grid: Grid, *, patch_px: int, stride_px: int) -> list[Tile]:
     rows = range(0, grid.height - patch_px + 1, stride_px)
     cols = range(0, grid.width - patch_px + 1, stride_px)
     out = [
-        Tile(number_row=i, number_col=j, row=row, col=col) for i, row in enumerate(rows) for j, col in enumerate(cols)
+        Tile(number_row=i, number_col=j, row=row, col=col)
+        for i, row in enumerate(rows)
+        for j, col in enumerate(cols)
     ]
     out.sort(key=lambda t: (t.row // BLOCK_PX, t.col // BLOCK_PX, t.row, t.col))
     return out

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from seco.errors import DatasetError
@@ -13,7 +17,7 @@ MAX_MEMBER_BYTES = 2**31
 
 
 class Listing:
-    """The files of a source, by their path relative to it, with forward slashes, sorted."""
+    """The files of a source, named by their path relative to it."""
 
     def __init__(self, source: Path) -> None:
         """List `source`, a folder, a zip archive or a single file.
@@ -25,22 +29,42 @@ class Listing:
         self._archive: zipfile.ZipFile | None = None
         if not source.exists():
             raise DatasetError(f"{source} does not exist; give a folder or a zip file")
+        self.root = source.parent if source.is_file() else source
         try:
-            if source.is_dir():
-                self.root = source
-                found = [p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()]
-            elif source.suffix.lower() == ".zip":
-                self.root = source
+            if source.is_file() and source.suffix.lower() == ".zip":
                 self._archive = zipfile.ZipFile(source)
-                found = [n for n in self._archive.namelist() if not n.endswith("/")]
-            else:
-                self.root = source.parent
-                found = [source.name]
         except zipfile.BadZipFile as err:
             raise DatasetError(f"{source} is not a whole zip file ({err}); fetch it again") from err
         except OSError as err:
             raise DatasetError(f"cannot read {source}: {err}; check its permissions") from err
-        self.names = sorted(n for n in found if not _is_hidden(n))
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Paths of all files, relative to the source, with forward slashes, sorted."""
+        return sorted(f"{folder}/{n}" if folder else n for folder, names in self.folders() for n in names)
+
+    def folders(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield each folder that holds files, with their names, in order; of a folder on disk, as it is walked."""
+        if self._archive is not None:
+            found = [n for n in self._archive.namelist() if not n.endswith("/") and not _is_hidden(n)]
+            paths = sorted((PurePosixPath(n) for n in found), key=lambda p: p.parts[:-1])
+            for parent, members in groupby(paths, key=lambda p: p.parent):
+                yield "" if str(parent) == "." else str(parent), sorted(p.name for p in members)
+        elif self.source.is_file():
+            yield "", [self.source.name]
+        else:
+            yield from self._walk()
+
+    def _walk(self) -> Iterator[tuple[str, list[str]]]:
+        def refuse(err: OSError) -> None:
+            raise DatasetError(f"cannot read {err.filename}: {err.strerror}; check its permissions") from err
+
+        for folder, subfolders, files in os.walk(self.root, onerror=refuse, followlinks=True):
+            subfolders[:] = sorted(n for n in subfolders if not _is_hidden(n))
+            names = sorted(n for n in files if not _is_hidden(n))
+            if names:
+                inside = Path(folder).relative_to(self.root).as_posix()
+                yield "" if inside == "." else inside, names
 
     @property
     def is_zip(self) -> bool:
@@ -66,12 +90,18 @@ class Listing:
             DatasetError: it is missing, damaged, encrypted, or larger than `limit` bytes.
         """
         try:
-            size = self._archive.getinfo(name).file_size if self._archive else (self.root / name).stat().st_size
+            size = (
+                self._archive.getinfo(name).file_size if self._archive else (self.root / name).stat().st_size
+            )
             if size > limit:
-                raise DatasetError(f"{name} in {self.source} unpacks to {size} bytes; the limit is {limit}: leave it out")
+                raise DatasetError(
+                    f"{name} in {self.source} unpacks to {size} bytes; the limit is {limit}: leave it out"
+                )
             return self._archive.read(name) if self._archive else (self.root / name).read_bytes()
         except (OSError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as err:
-            raise DatasetError(f"cannot read {name} in {self.source}: {err}; fetch it again or leave it out") from err
+            raise DatasetError(
+                f"cannot read {name} in {self.source}: {err}; fetch it again or leave it out"
+            ) from err
 
     def close(self) -> None:
         """Close the archive."""

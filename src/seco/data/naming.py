@@ -61,10 +61,14 @@ def parse_date(text: str) -> datetime.datetime:
     """
     match = _WHEN.match(text.strip())
     if match is None:
-        raise DatasetError(f"{text!r} is no date; known: YYYYMMDD, YYYY-MM-DD, YYYY-MM, each with or without a time")
-    year, month, day, *clock = (int(g) if g else None for g in match.groups())
+        raise DatasetError(
+            f"{text!r} is no date; known: YYYYMMDD, YYYY-MM-DD, YYYY-MM, each with or without a time"
+        )
+    year, month, day, hour, minute, second = (int(g) if g else None for g in match.groups())
     try:
-        return datetime.datetime(year or 0, month or 0, day or 1, *(c or 0 for c in clock), tzinfo=datetime.UTC)
+        return datetime.datetime(
+            year or 0, month or 0, 1 if day is None else day, hour or 0, minute or 0, second or 0, tzinfo=datetime.UTC
+        )
     except ValueError as err:
         raise DatasetError(f"{text!r} is no date ({err})") from err
 
@@ -84,12 +88,16 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         if part.startswith("{") and part.endswith("}"):
             field = part[1:-1]
             if field not in FIELDS:
-                raise ConfigError(f"pattern {pattern!r}: unknown field {part}; known: {{place}}, {{date}}, {{band}}")
+                raise ConfigError(
+                    f"pattern {pattern!r}: unknown field {part}; known: {{place}}, {{date}}, {{band}}"
+                )
             body = _DATE if field == "date" else "[^/]+?"
             out.append(f"(?P={field})" if field in seen else f"(?P<{field}>{body})")
             seen.add(field)
         elif "{" in part or "}" in part:
-            raise ConfigError(f"pattern {pattern!r}: unmatched brace; write fields as {{place}}, {{date}}, {{band}}")
+            raise ConfigError(
+                f"pattern {pattern!r}: unmatched brace; write fields as {{place}}, {{date}}, {{band}}"
+            )
         else:
             out.append({"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part)))
     return re.compile("".join(out), re.IGNORECASE)
@@ -180,7 +188,9 @@ def netcdf(names: Iterable[str]) -> list[Member]:
     """Return the NetCDF files; each is a place, its dates are inside."""
     suffixes = (".nc", ".nc4", ".netcdf")
     return [
-        Member(name=n, place=PurePosixPath(n).stem, item=PurePosixPath(n).stem) for n in names if n.lower().endswith(suffixes)
+        Member(name=n, place=PurePosixPath(n).stem, item=PurePosixPath(n).stem)
+        for n in names
+        if n.lower().endswith(suffixes)
     ]
 
 
@@ -198,7 +208,9 @@ def recognise(names: list[str], *, source: str) -> tuple[str, list[Member]]:
         return next(iter(found.items()))
     if found:
         kinds = ", ".join(f"{len(m)} {k}" for k, m in found.items())
-        raise DatasetError(f"{source} holds files of several layouts ({kinds}); import one at a time, with --pattern")
+        raise DatasetError(
+            f"{source} holds files of several layouts ({kinds}); import one at a time, with --pattern"
+        )
     example = next((n for n in names if n.lower().endswith((".tif", ".tiff", ".jp2"))), None)
     if example is None:
         raise DatasetError(f"{source} holds no raster ({len(names)} files); known: .tif, .tiff, .jp2, .nc")

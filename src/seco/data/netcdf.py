@@ -53,7 +53,11 @@ def netcdf_planes(path: str) -> list[Plane]:
         times = _times(handle, path)
         out = []
         for variable in handle.variables.values():
-            if len(variable.dimensions) == 3 and variable.dimensions[0] in times and variable.dtype.kind in "iuf":
+            if (
+                len(variable.dimensions) == 3
+                and variable.dimensions[0] in times
+                and variable.dtype.kind in "iuf"
+            ):
                 out += _steps(handle, variable, path, times[variable.dimensions[0]])
     if not out:
         raise DatasetError(f"{path} has no variable of (time, y, x); give NetCDF files with a time axis")
@@ -72,7 +76,8 @@ def _times(handle: Any, path: str) -> dict[str, list[datetime.datetime]]:
             except (ValueError, OverflowError) as err:
                 raise DatasetError(f"{path}: time axis {name} ({units}) cannot be read: {err}") from err
             out[name] = [
-                datetime.datetime(t.year, t.month, t.day, t.hour, t.minute, tzinfo=datetime.UTC) for t in np.ravel(found)
+                datetime.datetime(t.year, t.month, t.day, t.hour, t.minute, tzinfo=datetime.UTC)
+                for t in np.atleast_1d(np.asarray(found))
             ]
     return out
 
@@ -115,7 +120,9 @@ def _axis(values: np.ndarray, name: str, path: str) -> tuple[float, float]:
     values = np.asarray(values, np.float64)
     step = (values[-1] - values[0]) / (len(values) - 1)
     if step == 0 or np.abs(np.diff(values) - step).max() > _EVEN * abs(step):
-        raise DatasetError(f"{path}: coordinate {name} is not evenly spaced; put the data on a regular grid first")
+        raise DatasetError(
+            f"{path}: coordinate {name} is not evenly spaced; put the data on a regular grid first"
+        )
     return float(values[0]), float(step)
 
 
@@ -138,6 +145,8 @@ def _authority(text: str, path: str) -> str:
     try:
         crs = CRS.from_user_input(text)
     except CRSError as err:
-        raise DatasetError(f"{path}: its CRS cannot be read: {err}; correct the grid mapping variable") from err
+        raise DatasetError(
+            f"{path}: its CRS cannot be read: {err}; correct the grid mapping variable"
+        ) from err
     authority = crs.to_authority(min_confidence=100)
     return ":".join(authority) if authority else str(crs.to_wkt())

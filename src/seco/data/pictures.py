@@ -1,97 +1,204 @@
-"""Pictures of patches: stored numbers to something for the eye, and the seasonal sheet."""
+"""Pictures: the header and the pixels of one image file, bounded in size. Pillow, and rasterio for TIFF."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import contextlib
+import dataclasses
+import io
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from matplotlib.figure import Figure
+import rasterio
+from PIL import Image
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
+from rasterio.windows import Window
 
-from seco.data.dataset import Dataset
-from seco.data.tier import TrainingTier
+from seco.data.grids import Grid
+from seco.data.rasters import grid_of
 from seco.errors import DatasetError
-from seco.sensors.bands import Band
 
-MAX_SHEET = 400
+RASTER_SUFFIXES = (".tif", ".tiff", ".jp2")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", *RASTER_SUFFIXES)
+MAX_PIXELS = 2**26
+"""Largest picture that is decoded (8192 x 8192): a file of few bytes can ask for any amount of memory."""
+MAX_FILE_BYTES = 2**30
+GREY_MODES = ("1", "L", "LA")
+COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
 
-
-def rgb_positions(bands: Sequence[Band]) -> tuple[int, int, int]:
-    """Return which bands to show as red, green and blue: the real ones, else the first three, else one grey."""
-    names = [(b.common_name or b.name).lower() for b in bands]
-    if {"red", "green", "blue"} <= set(names):
-        return names.index("red"), names.index("green"), names.index("blue")
-    if len(bands) >= 3:
-        return 0, 1, 2
-    return 0, 0, 0
+Colour = Literal["rgb", "grey", "bands"]
 
 
-def as_rgb(pixels: np.ndarray, tier: TrainingTier) -> np.ndarray:
-    """Return (height, width, 3) in 0-1: display bytes as they are, other units stretched between 2% and 98%."""
-    out = []
-    for i in rgb_positions(tier.bands):
-        display = tier.bands[i].units == "display"
-        low, high = (0.0, 255.0) if display else (tier.low[i], max(tier.high[i], tier.low[i] + 1e-6))
-        out.append((pixels[i].astype(np.float32) - low) / (high - low))
-    return np.clip(np.stack(out, -1), 0, 1)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a picture's header says.
+
+    Attributes:
+        mode: Pillow's mode (`RGB`, `L`, `RGBA`, `P`, ...), or `bands` for a raster of other bands or types.
+        names: a raster's own names of its bands.
+    """
+
+    height: int
+    width: int
+    mode: str
+    dtype: str = "uint8"
+    num_bands: int = 3
+    names: tuple[str | None, ...] = ()
+
+    @property
+    def colour(self) -> Colour:
+        """Which kind of picture it is."""
+        return "bands" if self.mode == "bands" else "grey" if self.mode in GREY_MODES else "rgb"
 
 
-def save_figure(figure: Figure, out: Path, *, dpi: int = 110) -> Path:
-    """Write a figure as a picture, atomically; the file's ending chooses the format.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A decoded picture, cropped to a square and resized.
+
+    Attributes:
+        pixels: (bands, size, size).
+        grid: its grid on the ground, where it has one and was neither cropped nor resized.
+    """
+
+    pixels: np.ndarray
+    header: Header
+    grid: Grid | None
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what libraries say of pictures without a position and of large ones (ours is the lower limit).
+
+    Filters of warnings belong to the whole process, so this goes around an import, not around each of its threads.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+def read_header(source: Path | bytes, name: str) -> Header:
+    """Read a picture's header.
 
     Raises:
-        DatasetError: it cannot be written there.
+        DatasetError: it is no picture of a known kind, or has too many pixels.
     """
-    temporary = out.with_name(f".partial-{os.getpid()}-{out.name}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, dpi=dpi)
-        temporary.replace(out)
-    except (OSError, ValueError) as err:
-        raise DatasetError(f"cannot write picture {out}: {err}; give a path ending in .png, .pdf or .svg") from err
-    finally:
-        temporary.unlink(missing_ok=True)
-    return out
+    with _opened(source, name) as opened:
+        found = _raster_header(opened) if _is_raster(name) else _image_header(opened, name)
+    if found.height * found.width > MAX_PIXELS:
+        raise DatasetError(
+            f"{name} has {found.width} x {found.height} px; the limit is {MAX_PIXELS} px in all"
+        )
+    return found
 
 
-def draw_dataset_sheet(dataset: Dataset, out: Path, *, num_places: int = 8, seed: int = 0) -> Path:
-    """Draw places down and seasons across, with dates.
+def decode(source: Path | bytes, name: str, *, colour: Colour, size_px: int) -> Picture:
+    """Decode a picture: the square in its middle, resized by area mean (or bicubic where it grows).
 
     Args:
-        num_places: places to show, drawn with `seed`.
+        source: the file, or its contents.
+        name: its name, for the format and for messages.
+        colour: what to make of it; `rgb` repeats grey, `grey` weighs colours (ITU-R 601), alpha is dropped.
+        size_px: edge of the result.
 
     Raises:
-        DatasetError: fewer than one place asked, or too many for a picture.
+        DatasetError: it cannot be decoded to the end, or is not of that kind.
     """
-    if not 1 <= num_places <= MAX_SHEET:
-        raise DatasetError(f"sheet of {num_places} places; between 1 and {MAX_SHEET} (--places)")
-    tier = dataset.training()
-    num_dates = np.bincount(dataset.place, minlength=len(dataset.place_ids))
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(num_dates))[:num_places])
-    num_cols = int(min(num_dates[chosen].max(), 24))
-    figure = Figure(figsize=(1.15 * num_cols + 1.3, 1.35 * len(chosen) + 0.4), layout="constrained")
-    axes = figure.subplots(len(chosen), num_cols, squeeze=False)
-    for line, place in enumerate(chosen):
-        rows = dataset.first_row[place] + np.arange(num_dates[place])
-        if len(rows) > num_cols:
-            rows = rows[np.linspace(0, len(rows) - 1, num_cols).round().astype(int)]
-        for i, cell in enumerate(axes[line]):
-            cell.set_xticks([])
-            cell.set_yticks([])
-            if i >= len(rows):
-                cell.axis("off")
-                continue
-            cell.imshow(as_rgb(np.asarray(tier.pixels[rows[i]]), tier), interpolation="nearest")
-            date = dataset.dates[rows[i]]
-            cell.set_title("" if np.isnat(date) else str(date), fontsize=7)
-        axes[line][0].set_ylabel(_place_words(dataset, int(rows[0])), fontsize=7, rotation=0, ha="right", va="center")
-    return save_figure(figure, out)
+    with _opened(source, name) as opened:
+        found = _raster_header(opened) if _is_raster(name) else _image_header(opened, name)
+        if found.height * found.width > MAX_PIXELS:
+            raise DatasetError(
+                f"{name} has {found.width} x {found.height} px; the limit is {MAX_PIXELS} px in all"
+            )
+        if _is_raster(name):
+            pixels = _raster_pixels(opened, found, colour, size_px, name)
+            whole = (found.height, found.width) == (size_px, size_px)
+            return Picture(pixels=pixels, header=found, grid=grid_of(opened) if whole else None)
+        return Picture(pixels=_image_pixels(opened, colour, size_px), header=found, grid=None)
 
 
-def _place_words(dataset: Dataset, row: int) -> str:
-    name = dataset.place_ids[dataset.place[row]]
-    lon, lat = dataset.lonlat[row]
-    where = "" if np.isnan(lon) else f"\n{abs(lat):.1f} {'N' if lat >= 0 else 'S'}\n{abs(lon):.1f} {'E' if lon >= 0 else 'W'}"
-    label = dataset.labels[row]
-    return name + where + (f"\n{label}" if label else "")
+def _is_raster(name: str) -> bool:
+    return name.lower().endswith(RASTER_SUFFIXES)
+
+
+@contextlib.contextmanager
+def _opened(source: Path | bytes, name: str) -> Iterator[Any]:
+    """Open a picture with the library for its format; anything that goes wrong inside is an error of the file."""
+    try:
+        with contextlib.ExitStack() as stack:
+            if not _is_raster(name):
+                yield stack.enter_context(
+                    Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+                )
+            elif isinstance(source, bytes):
+                yield stack.enter_context(stack.enter_context(MemoryFile(source)).open())
+            else:
+                yield stack.enter_context(rasterio.open(source))
+    except (RasterioError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as err:
+        text = " ".join(str(err.__cause__ or err).split())
+        reason = "its format is not known" if "cannot identify" in text else text
+        raise DatasetError(f"{name} cannot be read as a picture: {reason}") from err
+
+
+def _image_header(image: Image.Image, name: str) -> Header:
+    if image.mode not in (*GREY_MODES, *COLOUR_MODES):
+        raise DatasetError(
+            f"{name} has pixels of mode {image.mode}; known: 8-bit grey and colour, or any GeoTIFF"
+        )
+    return Header(
+        height=image.height,
+        width=image.width,
+        mode=image.mode,
+        num_bands=1 if image.mode in GREY_MODES else 3,
+    )
+
+
+def _raster_header(source: Any) -> Header:
+    kinds = source.colorinterp
+    modes = {1: "P" if kinds[0] == ColorInterp.palette else "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+    has_alpha = kinds[-1] == ColorInterp.alpha
+    mode = modes.get(source.count, "bands")
+    if set(source.dtypes) != {"uint8"} or (source.count in (2, 4) and not has_alpha) or mode == "P":
+        mode = "bands"
+    return Header(
+        height=source.height, width=source.width, mode=mode, dtype=source.dtypes[0], names=tuple(source.descriptions),
+        num_bands=source.count if mode == "bands" else 1 if mode in GREY_MODES else 3,
+    )  # fmt: skip
+
+
+def _square(height: int, width: int) -> tuple[int, int, int]:
+    """Return row, column and edge of the square in the middle."""
+    edge = min(height, width)
+    return (height - edge) // 2, (width - edge) // 2, edge
+
+
+def _image_pixels(image: Image.Image, colour: Colour, size_px: int) -> np.ndarray:
+    converted = image.convert("L" if colour == "grey" else "RGB")
+    row, col, edge = _square(image.height, image.width)
+    if (image.height, image.width) != (size_px, size_px):
+        way = Image.Resampling.BOX if edge >= size_px else Image.Resampling.BICUBIC
+        converted = converted.resize((size_px, size_px), way, box=(col, row, col + edge, row + edge))
+    pixels = np.asarray(converted)
+    return pixels[None] if colour == "grey" else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _raster_pixels(source: Any, found: Header, colour: Colour, size_px: int, name: str) -> np.ndarray:
+    row, col, edge = _square(found.height, found.width)
+    bands = list(range(1, found.num_bands + 1))
+    pixels = source.read(
+        bands, window=Window(col, row, edge, edge), out_shape=(len(bands), size_px, size_px),
+        resampling=Resampling.average if edge >= size_px else Resampling.cubic,
+    )  # fmt: skip
+    if colour == found.colour:
+        return pixels
+    if colour == "rgb" and found.colour == "grey":
+        return np.repeat(pixels, 3, axis=0)
+    if colour == "grey" and found.colour == "rgb":
+        return np.asarray(Image.fromarray(pixels.transpose(1, 2, 0)).convert("L"))[None]
+    raise DatasetError(
+        f"{name} has {found.num_bands} bands of {found.dtype}; other pictures are {colour}: import it apart"
+    )

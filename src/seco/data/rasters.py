@@ -25,7 +25,14 @@ from seco.errors import DatasetError
 
 OPEN_FILES = 128
 """Files kept open at once; systems allow a process 1,024 or more, of which others need some."""
-_DATE_TAGS = ("TIFFTAG_DATETIME", "ACQUISITION_DATE", "ACQUISITIONDATETIME", "DATE_ACQUIRED", "DATETIME", "DATE")
+_DATE_TAGS = (
+    "TIFFTAG_DATETIME",
+    "ACQUISITION_DATE",
+    "ACQUISITIONDATETIME",
+    "DATE_ACQUIRED",
+    "DATETIME",
+    "DATE",
+)
 
 
 @contextlib.contextmanager
@@ -45,7 +52,9 @@ def grid_of(source: Any) -> Grid:
     if source.crs is None or source.transform.is_identity:
         return Grid(crs=None, transform=None, height=source.height, width=source.width)
     a, b, c, d, e, f = (float(v) for v in tuple(source.transform)[:6])
-    return Grid(crs=source.crs.to_string(), transform=(a, b, c, d, e, f), height=source.height, width=source.width)
+    return Grid(
+        crs=source.crs.to_string(), transform=(a, b, c, d, e, f), height=source.height, width=source.width
+    )
 
 
 def raster_planes(path: str) -> list[Plane]:
@@ -73,6 +82,21 @@ def raster_planes(path: str) -> list[Plane]:
         return out
 
 
+def read_whole(path: str, limit_px: int) -> tuple[np.ndarray, Grid]:
+    """Return all bands of a small raster, (bands, height, width), and its grid.
+
+    Raises:
+        DatasetError: it cannot be read, or has more than `limit_px` pixels a band.
+    """
+    with raster_errors(path), rasterio.open(path) as source:
+        if source.height * source.width > limit_px:
+            raise DatasetError(
+                f"{path} has {source.width} x {source.height} px; the limit is {limit_px} px: cut it with "
+                "`seco dataset import geotiff`"
+            )
+        return source.read(), grid_of(source)
+
+
 def _tagged_date(tags: dict[str, str]) -> datetime.datetime | None:
     named = {k.upper(): v for k, v in tags.items()}
     for tag in _DATE_TAGS:
@@ -87,8 +111,11 @@ class PixelReader:
 
     def __init__(self) -> None:
         self._open: OrderedDict[tuple[str, Grid | None, float | None], Any] = OrderedDict()
+        # One environment for all files: rasterio makes and drops one a call otherwise, which doubles the time to open.
+        self._env = rasterio.Env()
 
     def __enter__(self) -> PixelReader:
+        self._env.__enter__()
         return self
 
     def __exit__(
@@ -96,6 +123,7 @@ class PixelReader:
     ) -> None:
         while self._open:
             self._open.popitem()[1].close()
+        self._env.__exit__(kind, value, trace)
 
     def read(
         self, plane: Plane, row: int, col: int, height: int, width: int, *, onto: Grid | None = None,
@@ -117,7 +145,9 @@ class PixelReader:
         with raster_errors(plane.path):
             if plane.variable is not None:
                 if onto is not None:
-                    raise DatasetError(f"{plane.path}: NetCDF files cannot be resampled; put them on one grid first")
+                    raise DatasetError(
+                        f"{plane.path}: NetCDF files cannot be resampled; put them on one grid first"
+                    )
                 return self._netcdf(plane, row, col, height, width)
             source = self._opened(plane, onto, nodata, nearest=nearest)
             return source.read(plane.index, window=Window(col, row, width, height))
@@ -156,5 +186,3 @@ def _warped(plane: Plane, onto: Grid, nodata: float | None, *, nearest: bool) ->
         source, crs=onto.crs, transform=rasterio.Affine(*onto.transform), height=onto.height, width=onto.width,
         resampling=Resampling.nearest if nearest else Resampling.bilinear, src_nodata=nodata, nodata=nodata,
     )  # fmt: skip
-
-

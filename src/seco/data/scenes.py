@@ -87,12 +87,16 @@ def assemble(
     notes: list[str] = []
     levels = {m.level for m in members if m.level}
     if len(levels) > 1:
-        raise DatasetError(f"files of levels {' and '.join(sorted(levels))} lie together; import one level at a time")
+        raise DatasetError(
+            f"files of levels {' and '.join(sorted(levels))} lie together; import one level at a time"
+        )
     drafts = _newest(_drafts(members, planes, fallback_place, band_names), notes)
     names = list(dict.fromkeys(n for d in drafts for n in d.found))
     rule = _masks(drafts, names, planes, fallback_place, mask=mask, hidden=hidden, mask_files=mask_files)
     names = [n for n in names if not is_mask(n) and (rule is None or n != rule.band)]
-    is_s2 = sensor == "sentinel2" or (sensor == "auto" and bool(names) and all(sentinel2_name(n) for n in names))
+    is_s2 = sensor == "sentinel2" or (
+        sensor == "auto" and bool(names) and all(sentinel2_name(n) for n in names)
+    )
     renamed = {n: (sentinel2_name(n) or n) if is_s2 else n for n in names}
     kept = _choose_bands([renamed[n] for n in names], bands, is_sentinel2=is_s2)
     scenes = []
@@ -117,11 +121,16 @@ def assemble(
     if incomplete:
         notes.append(f"{len(incomplete)} dates left out for missing bands, such as {incomplete[0]}")
     scenes.sort(key=lambda s: (s.place, s.when, s.item))
-    return Collection(scenes=tuple(scenes), bands=tuple(kept), rule=rule, is_sentinel2=is_s2, notes=tuple(notes))
+    return Collection(
+        scenes=tuple(scenes), bands=tuple(kept), rule=rule, is_sentinel2=is_s2, notes=tuple(notes)
+    )
 
 
 def _drafts(
-    members: Sequence[Member], planes: Mapping[str, Sequence[Plane]], fallback_place: str, band_names: Sequence[str]
+    members: Sequence[Member],
+    planes: Mapping[str, Sequence[Plane]],
+    fallback_place: str,
+    band_names: Sequence[str],
 ) -> list[_Draft]:
     drafts: dict[tuple[str, datetime.datetime, str], _Draft] = {}
     for member in members:
@@ -184,7 +193,9 @@ def _masks(
         for draft in drafts:
             draft.mask = by_key.get((draft.place, draft.when))
         if not any(d.mask for d in drafts):
-            raise DatasetError("no mask file has the place and date of a scene; correct the pattern in --mask")
+            raise DatasetError(
+                "no mask file has the place and date of a scene; correct the pattern in --mask"
+            )
         return MaskRule(band="mask", hidden=tuple(hidden))
     rule = choose(names, mask, hidden)
     if rule is None and mask is not None:

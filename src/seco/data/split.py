@@ -52,12 +52,19 @@ def place_boxes(dataset: Dataset) -> np.ndarray:
     """
     wkb = dataset.index["geometry"].take(pa.array(dataset.first_row)).to_pylist()
     if any(w is None for w in wkb):
-        raise DatasetError(f"{dataset.path}: patches have no position, so they cannot be split by spatial block")
+        raise DatasetError(
+            f"{dataset.path}: patches have no position, so they cannot be split by spatial block"
+        )
     return shapely.bounds(shapely.from_wkb(wkb))
 
 
 def split_by_block(
-    boxes: np.ndarray, *, seed: int = 0, test_share: float = 0.2, block_deg: float = 10.0, buffer_deg: float = 0.0
+    boxes: np.ndarray,
+    *,
+    seed: int = 0,
+    test_share: float = 0.2,
+    block_deg: float = 10.0,
+    buffer_deg: float = 0.0,
 ) -> BlockSplit:
     """Draw test blocks of a longitude/latitude grid until their places reach `test_share`.
 
@@ -77,7 +84,9 @@ def split_by_block(
     if not 0 < test_share < 1:
         raise ConfigError(f"test share {test_share}; it must lie between 0 and 1, both excluded")
     if block_deg <= 0 or buffer_deg < 0:
-        raise ConfigError(f"block {block_deg} and buffer {buffer_deg} degrees; block must be above 0, buffer at least 0")
+        raise ConfigError(
+            f"block {block_deg} and buffer {buffer_deg} degrees; block must be above 0, buffer at least 0"
+        )
     lon = (boxes[:, 0] + boxes[:, 2]) / 2
     lat = (boxes[:, 1] + boxes[:, 3]) / 2
     num_cols = int(np.ceil(360 / block_deg))
@@ -145,6 +154,8 @@ def read_split(dataset: Dataset, file: Path) -> BlockSplit:
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as err:
         raise DatasetError(f"cannot read split {file}: {err}; make it with `seco dataset split`") from err
     if table["place"].to_pylist() != dataset.place_ids:
-        raise DatasetError(f"split {file} was made for other places than those of {dataset.path}; make it again")
+        raise DatasetError(
+            f"split {file} was made for other places than those of {dataset.path}; make it again"
+        )
     part = np.array([PART_NAMES.index(p) for p in table["part"].to_pylist()], np.int8)
     return BlockSplit(part=part, block=table["block"].to_numpy().astype(np.int32), **about)

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
+from zarr.codecs import BloscCodec
 
 from seco.data import format as fmt
 from seco.data.footprint import footprint_wkb, geo_metadata
@@ -157,7 +158,7 @@ class DatasetWriter:
                 tail = (len(group.bands), group.height_px, group.width_px)
                 array = root.create_array(
                     group.name, shape=(0, *tail), chunks=(1, *tail), shards=(self._shard, *tail), dtype=group.dtype,
-                    compressors=zarr.codecs.BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"),
+                    compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
                     dimension_names=("patch", "band", "y", "x"), attributes={"bands": list(group.bands)},
                 )  # fmt: skip
                 self._arrays.append(array)
@@ -203,7 +204,8 @@ class DatasetWriter:
         num = len(self._pending[0]) if self._pending else 0
         if not num:
             return
-        with disk_errors(self.out):
+        # zarr hands each batch to a thread of its own, and for patches of few kilobytes that costs more than compressing.
+        with disk_errors(self.out), zarr.config.set({"codec_pipeline.batch_size": 64}):
             for array, pending in zip(self._arrays, self._pending, strict=True):
                 array.resize((self._flushed + num, *array.shape[1:]))
                 array[self._flushed : self._flushed + num] = np.stack(pending)

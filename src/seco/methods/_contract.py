@@ -76,7 +76,9 @@ class MethodModule(Protocol):
 def names() -> list[str]:
     """Return the names of all methods."""
     package = importlib.import_module("seco.methods")
-    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(package.__path__) if m.name[0] != "_")
+    return sorted(
+        m.name.replace("_", "-") for m in pkgutil.iter_modules(package.__path__) if m.name[0] != "_"
+    )
 
 
 def find(name: str) -> MethodModule:

@@ -31,15 +31,22 @@ class Options:
     )
     temperature: float = setting(0.1, "softmax temperature; the paper: 0.07")
     siblings: Siblings = setting(
-        "all", "other keys of the batch as negatives of heads that keep something: all places', own place's, none"
+        "all",
+        "other keys of the batch as negatives of heads that keep something: all places', own place's, none",
     )
-    key_groups: KeyGroups = setting("kind", "batch-norm groups hold one kind of key (as the original) or are mixed")
+    key_groups: KeyGroups = setting(
+        "kind", "batch-norm groups hold one kind of key (as the original) or are mixed"
+    )
     group_size: int = setting(64, "keys a batch-norm group")
     lr: float | None = setting(None, "learning rate; the paper: 0.03; default: 0.12 * batch / 256")
     sgd_momentum: float = setting(0.9, "momentum of SGD")
     weight_decay: float = setting(1e-4, "weight decay, on every parameter as the original")
-    schedule: Literal["cosine", "drops"] = setting("cosine", "cosine, or x0.1 at 60% and 80% of the steps (the paper)")
-    warmup_steps: int | None = setting(None, "steps of linear warm-up; the paper: 0; default: 5% of the steps")
+    schedule: Literal["cosine", "drops"] = setting(
+        "cosine", "cosine, or x0.1 at 60% and 80% of the steps (the paper)"
+    )
+    warmup_steps: int | None = setting(
+        None, "steps of linear warm-up; the paper: 0; default: 5% of the steps"
+    )
 
     def __post_init__(self) -> None:
         if self.lr is not None and not 0 < self.lr < 1e3:
@@ -126,7 +133,8 @@ class ContrastMethod:
     def to(self, device: torch.device) -> None:
         """Move everything to a device, convolutions in channels-last layout."""
         self.device = device
-        self.net.to(device=device, memory_format=torch.channels_last)
+        self.net.to(device)
+        self.net.to(memory_format=torch.channels_last)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return networks, queues and the optimiser's momentum buffers."""

@@ -1,4 +1,4 @@
-"""MoCo v2 with temporal positives (Ayush et al. 2021; the baseline MoCo-v2+TP of SeCo): one head, two seasons of a place."""
+"""MoCo v2 with temporal positives (Ayush et al. 2021; MoCo-v2+TP in SeCo): one head, two seasons of a place."""
 
 from __future__ import annotations
 

@@ -79,7 +79,11 @@ def imagenet_weights(arch: str, num_bands: int) -> dict[str, Tensor]:
     try:
         net = timm.create_model(arch, pretrained=True, num_classes=0, in_chans=num_bands)
     except Exception as err:  # timm and its hub client raise a dozen kinds, each meaning "cannot be had"
-        hint = "pip install 'seasonal-contrast[imagenet]'" if arch == LITE0 else f"--encoder {LITE0} has them offline"
+        hint = (
+            "pip install 'seasonal-contrast[imagenet]'"
+            if arch == LITE0
+            else f"--encoder {LITE0} has them offline"
+        )
         raise CheckpointError(
             f"ImageNet weights of {arch!r} cannot be had ({type(err).__name__}: {str(err).splitlines()[0][:160]}); {hint}"
         ) from err
@@ -94,7 +98,9 @@ def _lite0_weights(num_bands: int) -> dict[str, Tensor]:
     folder = Path(next(iter(spec.submodule_search_locations or []))) if spec else Path()
     files = sorted(folder.rglob("efficientnet-lite0-*.pth"))
     if not files:
-        raise CheckpointError(f"package {LITE0_PACKAGE} holds no weights file under {folder}; install it again")
+        raise CheckpointError(
+            f"package {LITE0_PACKAGE} holds no weights file under {folder}; install it again"
+        )
     theirs = torch.load(files[0], map_location="cpu", weights_only=True)
     ours = timm.create_model(LITE0, pretrained=False).state_dict()
     if len(theirs) != len(ours):
@@ -102,7 +108,9 @@ def _lite0_weights(num_bands: int) -> dict[str, Tensor]:
     mapped = {}
     for (name, own), (their_name, value) in zip(ours.items(), theirs.items(), strict=True):
         if own.shape != value.shape or name.split(".")[-1] != their_name.split(".")[-1]:
-            raise CheckpointError(f"{files[0].name}: entry {their_name} {tuple(value.shape)} is not timm's {name}")
+            raise CheckpointError(
+                f"{files[0].name}: entry {their_name} {tuple(value.shape)} is not timm's {name}"
+            )
         mapped[name] = value
     mapped = {k: v for k, v in mapped.items() if not k.startswith("classifier.")}
     mapped["conv_stem.weight"] = adapt_input_conv(num_bands, mapped["conv_stem.weight"])
@@ -114,8 +122,12 @@ def backbone_weights(path: Path) -> dict[str, Tensor]:
     candidates = (path, path / "encoder.safetensors", path / "encoder" / "encoder.safetensors")
     file = next((c for c in candidates if c.is_file()), None)
     if file is None:
-        raise CheckpointError(f"no weights at {path}: give random, imagenet, a run folder or a .safetensors file")
-    return {k.removeprefix("backbone."): v for k, v in read_tensors(file).items() if k.startswith("backbone.")}
+        raise CheckpointError(
+            f"no weights at {path}: give random, imagenet, a run folder or a .safetensors file"
+        )
+    return {
+        k.removeprefix("backbone."): v for k, v in read_tensors(file).items() if k.startswith("backbone.")
+    }
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -127,7 +139,9 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (OSError, SafetensorError) as err:
-        raise CheckpointError(f"cannot read {file}: {err}; it is missing, cut short or not safetensors") from err
+        raise CheckpointError(
+            f"cannot read {file}: {err}; it is missing, cut short or not safetensors"
+        ) from err
 
 
 def feature_dim(net: nn.Module) -> int:

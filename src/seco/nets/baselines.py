@@ -17,7 +17,9 @@ from seco.sensors.rgb import display_bands
 NUM_BINS = 16
 
 
-def untrained(arch: str, *, init: str, bands: Sequence[Band] | None = None, seed: int = 0, device: str = "auto") -> Encoder:
+def untrained(
+    arch: str, *, init: str, bands: Sequence[Band] | None = None, seed: int = 0, device: str = "auto"
+) -> Encoder:
     """Build an encoder with random or ImageNet weights.
 
     ImageNet weights want RGB scaled by ImageNet's statistics. Random weights have none, so data are standardised by
@@ -32,7 +34,9 @@ def untrained(arch: str, *, init: str, bands: Sequence[Band] | None = None, seed
         feature_dim=feature_dim(backbone), init=init, normalise="spec" if init == "imagenet" else "dataset",
     )  # fmt: skip
     suffix = f"@{seed}" if init == "random" and seed else ""
-    return Encoder(spec=spec, backbone=backbone, heads=nn.ModuleDict(), name=f"{init}:{arch}{suffix}", device=device)
+    return Encoder(
+        spec=spec, backbone=backbone, heads=nn.ModuleDict(), name=f"{init}:{arch}{suffix}", device=device
+    )
 
 
 class ColourEncoder:
@@ -50,12 +54,21 @@ class ColourEncoder:
         dim = len(bands) * (2 + NUM_BINS)
         ones = (1.0,) * len(bands)
         self.spec = EncoderSpec(
-            arch="colour", bands=bands, mean=ones, std=ones, patch_px=1, feature_dim=dim, init="none", normalise="dataset"
+            arch="colour",
+            bands=bands,
+            mean=ones,
+            std=ones,
+            patch_px=1,
+            feature_dim=dim,
+            init="none",
+            normalise="dataset",
         )
 
     def fingerprint(self) -> str:
         """Return a hash of the definition."""
-        return hashlib.blake2b(f"colour-{NUM_BINS}-{len(self.spec.bands)}".encode(), digest_size=8).hexdigest()
+        return hashlib.blake2b(
+            f"colour-{NUM_BINS}-{len(self.spec.bands)}".encode(), digest_size=8
+        ).hexdigest()
 
     def encode(
         self,
@@ -78,7 +91,9 @@ class ColourEncoder:
             else:
                 mean, std = stats if stats is not None else (flat.mean((0, 2)), flat.std((0, 2)))
                 low, width = mean - 2.5 * std, np.maximum(5 * std, 1e-9)
-                bins = np.clip((flat - low[:, None]) / width[:, None] * NUM_BINS, 0, NUM_BINS - 1).astype(np.int64)
+                bins = np.clip((flat - low[:, None]) / width[:, None] * NUM_BINS, 0, NUM_BINS - 1).astype(
+                    np.int64
+                )
             histogram = np.stack([(bins == i).mean(-1) for i in range(NUM_BINS)], -1)
             values = flat.astype(np.float32)
             parts = (values.mean(-1), values.std(-1), histogram.reshape(len(block), -1))

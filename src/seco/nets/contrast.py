@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -74,14 +74,19 @@ class MomentumContrast(nn.Module):
         if temperature <= 0:
             raise ConfigError(f"temperature {temperature}; it must be above 0")
         if group_size < 2:
-            raise ConfigError(f"batch-norm group of {group_size} keys; statistics need at least 2 (--group-size)")
+            raise ConfigError(
+                f"batch-norm group of {group_size} keys; statistics need at least 2 (--group-size)"
+            )
         self.plan = plan
         self.momentum = momentum
         self.temperature = temperature
         self.siblings = siblings
         self.key_groups = key_groups
         self.group_size = group_size
-        heads = {h.name: projection_head(feature_dim, projection_dim, seed=seed + i) for i, h in enumerate(plan.heads)}
+        heads = {
+            h.name: projection_head(feature_dim, projection_dim, seed=seed + i)
+            for i, h in enumerate(plan.heads)
+        }
         self.query = nn.ModuleDict({"backbone": backbone, "heads": nn.ModuleDict(heads)})
         self.key = copy.deepcopy(self.query).requires_grad_(False)
         self.queues = nn.ModuleDict(
@@ -91,8 +96,9 @@ class MomentumContrast(nn.Module):
     @torch.no_grad()
     def update_key(self) -> None:
         """Move the momentum copies' parameters towards the query's; buffers stay their own, as in the original."""
-        theirs, ours = list(self.key.parameters()), list(self.query.parameters())
-        torch._foreach_lerp_(theirs, [p.detach() for p in ours], 1 - self.momentum)
+        theirs: list[Tensor] = list(self.key.parameters())
+        ours = [p.detach() for p in self.query.parameters()]
+        torch._foreach_lerp_(theirs, ours, 1 - self.momentum)
 
     @torch.no_grad()
     def key_features(self, views: Mapping[str, Tensor], *, seed: int, step: int) -> dict[str, Tensor]:
@@ -106,7 +112,9 @@ class MomentumContrast(nn.Module):
         out: dict[str, Tensor] = {}
         for number, kind in enumerate(kinds):
             x = torch.cat([views[n] for n in kind]) if len(kind) > 1 else views[kind[0]]
-            keys = uniforms(seed=seed, epoch=step, samples=np.arange(len(x)), view=GROUPS + number, num=1)[:, 0]
+            keys = uniforms(seed=seed, epoch=step, samples=np.arange(len(x)), view=GROUPS + number, num=1)[
+                :, 0
+            ]
             order = torch.from_numpy(np.argsort(keys, kind="stable")).to(x.device)
             num_groups = max(1, round(len(x) / self.group_size))
             parts = [self.key["backbone"](x[part]) for part in torch.tensor_split(order, num_groups)]
@@ -133,11 +141,14 @@ class MomentumContrast(nn.Module):
 
     def _losses(self, query: Tensor, keys: Mapping[str, Tensor]) -> ContrastLoss:
         losses, accuracies, enqueue = {}, {}, {}
+        query_heads, key_heads = self.query["heads"], self.key["heads"]
+        assert isinstance(query_heads, nn.ModuleDict)
+        assert isinstance(key_heads, nn.ModuleDict)
         for head in self.plan.heads:
-            q = functional.normalize(self.query["heads"][head.name](query), dim=1)  # type: ignore[index]
+            q = functional.normalize(query_heads[head.name](query), dim=1)
             with torch.no_grad():
                 wanted = (head.positive, *(head.siblings if self.siblings != "none" else ()))
-                projected = {n: functional.normalize(self.key["heads"][head.name](keys[n]), dim=1) for n in wanted}  # type: ignore[index]
+                projected = {n: functional.normalize(key_heads[head.name](keys[n]), dim=1) for n in wanted}
             logits = self.logits(head, q, projected)
             target = torch.zeros(len(q), dtype=torch.int64, device=q.device)
             losses[head.name] = functional.cross_entropy(logits, target)
@@ -165,5 +176,3 @@ class MomentumContrast(nn.Module):
             queue = self.queues[name]
             assert isinstance(queue, KeyQueue)
             queue.push(values)
-
-

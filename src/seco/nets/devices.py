@@ -30,7 +30,9 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as err:
-        raise ConfigError(f"device {name!r} cannot be used here ({str(err).splitlines()[0]}); try --device auto") from err
+        raise ConfigError(
+            f"device {name!r} cannot be used here ({str(err).splitlines()[0]}); try --device auto"
+        ) from err
     return device
 
 

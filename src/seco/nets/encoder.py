@@ -56,7 +56,13 @@ class Encoder:
     """A frozen encoder with its spec."""
 
     def __init__(
-        self, *, spec: EncoderSpec, backbone: nn.Module, heads: nn.ModuleDict, name: str, device: torch.device | str = "auto"
+        self,
+        *,
+        spec: EncoderSpec,
+        backbone: nn.Module,
+        heads: nn.ModuleDict,
+        name: str,
+        device: torch.device | str = "auto",
     ) -> None:
         """Wrap networks as an encoder in eval mode on `device`."""
         self.spec = spec
@@ -64,7 +70,8 @@ class Encoder:
         self.outputs: tuple[str, ...] = ("features", *spec.heads)
         self.device = pick_device(str(device))
         self.net = nn.ModuleDict({"backbone": backbone, "heads": heads})
-        self.net.requires_grad_(False).eval().to(self.device, memory_format=torch.channels_last)
+        self.net.requires_grad_(False).eval().to(self.device)
+        self.net.to(memory_format=torch.channels_last)
 
     def __call__(
         self, array: np.ndarray | Tensor, *, bands: Sequence[str] | Sequence[Band], units: Units | None = None
@@ -97,7 +104,8 @@ class Encoder:
                 raise ConfigError("units must be said for bands given by name: display, reflectance or dn")
         if units is not None:
             declared = as_units(declared, units)
-        return torch.from_numpy(self.encode(pixels, bands=declared)["features"])
+        # One image has no statistics of its own to standardise by, so it is always the encoder's.
+        return torch.from_numpy(self.encode(pixels, bands=declared, normalise="spec")["features"])
 
     def fingerprint(self) -> str:
         """Return a hash of weights and spec."""
@@ -135,7 +143,9 @@ class Encoder:
         """
         unknown = [o for o in outputs if o not in self.outputs]
         if unknown:
-            raise TaskError(f"encoder {self.name} has no output {', '.join(unknown)}; it has {', '.join(self.outputs)}")
+            raise TaskError(
+                f"encoder {self.name} has no output {', '.join(unknown)}; it has {', '.join(self.outputs)}"
+            )
         if pixels.ndim != 4 or pixels.shape[1] != len(bands):
             raise TaskError(f"pixels of shape {pixels.shape}; give (images, {len(bands)}, height, width)")
         order, scale, shift = self._affine(bands, normalise or self.spec.normalise, stats)
@@ -162,7 +172,9 @@ class Encoder:
                 named[head] = functional.normalize(self.net["heads"][head](features), dim=1)  # type: ignore[index]
         return {o: named[o] for o in outputs}
 
-    def _affine(self, bands: Sequence[Band], normalise: str, stats: Stats | None) -> tuple[list[int], Tensor, Tensor]:
+    def _affine(
+        self, bands: Sequence[Band], normalise: str, stats: Stats | None
+    ) -> tuple[list[int], Tensor, Tensor]:
         """Fold band order, unit conversion and normalisation into one scale and shift a band."""
         order = match(bands, self.spec.bands)
         picked = [bands[i] for i in order]
@@ -219,5 +231,7 @@ def load_folder(folder: Path, *, name: str, device: str = "auto") -> Encoder:
     try:
         nn.ModuleDict({"backbone": backbone, "heads": heads}).load_state_dict(state)
     except RuntimeError as err:
-        raise CheckpointError(f"{folder / WEIGHTS_NAME} does not fit its spec: {' '.join(str(err).split())[:300]}") from err
+        raise CheckpointError(
+            f"{folder / WEIGHTS_NAME} does not fit its spec: {' '.join(str(err).split())[:300]}"
+        ) from err
     return Encoder(spec=spec, backbone=backbone, heads=heads, name=name, device=device)

@@ -46,7 +46,9 @@ class EncoderSpec:
 
     def __post_init__(self) -> None:
         if not len(self.bands) == len(self.mean) == len(self.std):
-            raise CheckpointError(f"{len(self.bands)} bands, {len(self.mean)} means, {len(self.std)} deviations")
+            raise CheckpointError(
+                f"{len(self.bands)} bands, {len(self.mean)} means, {len(self.std)} deviations"
+            )
         if any(s <= 0 for s in self.std):
             raise CheckpointError(f"band deviations {self.std}; each must be above 0")
 

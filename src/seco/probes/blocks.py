@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, Int8, Integer
 from seco.data.dataset import Dataset
 from seco.data.split import DROPPED, TEST, TRAIN, BlockSplit, place_boxes, split_by_block
 from seco.errors import DatasetError, TaskError
-from seco.places.rasters import LabelRaster, dominant_class
 from seco.probes.classify import Case
 from seco.probes.linear import FIT, SET_ASIDE, VALIDATE
 from seco.probes.options import BlockOptions, PlaceProbeOptions
@@ -31,39 +30,17 @@ def splits(dataset: Dataset, options: BlockOptions) -> Iterator[tuple[BlockSplit
     boxes = place_boxes(dataset)
     for seed in options.split_seeds:
         split = split_by_block(
-            boxes, seed=seed, test_share=options.test_share, block_deg=options.block_deg, buffer_deg=options.buffer_deg
+            boxes,
+            seed=seed,
+            test_share=options.test_share,
+            block_deg=options.block_deg,
+            buffer_deg=options.buffer_deg,
         )
         buffer = f", buffer {options.buffer_deg:g}" if options.buffer_deg else ""
-        yield split, f"blocks of {options.block_deg:g} degrees{buffer}, test share {options.test_share:g}, seed {seed}"
-
-
-def label_places(
-    dataset: Dataset, raster: LabelRaster, *, min_share: float
-) -> tuple[Integer[np.ndarray, " places"], str]:
-    """Label each place with the class that covers most of its footprint.
-
-    Returns:
-        Class codes, UNLABELLED where water (or nothing known) covers most of it or the class covers less than `min_share`
-        of what is not water; and how many those are, in words.
-
-    Raises:
-        DatasetError: places have no position, or the raster's package is missing.
-    """
-    boxes = place_boxes(dataset)
-    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    # A footprint in a projected CRS across the antimeridian has bounds all around the globe: they say nothing.
-    around = width > 180
-    centre = {"lon": (boxes[:, 0] + boxes[:, 2]) / 2, "lat": (boxes[:, 1] + boxes[:, 3]) / 2}
-    extent = {"width_deg": np.where(around, 1.0, width), "height_deg": height}
-    over_all = dominant_class(raster, **centre, **extent, ignore=())
-    over_land = dominant_class(raster, **centre, **extent)
-    water = np.isin(over_all.code, raster.water) | (over_land.code < 0) | around
-    mixed = ~water & (over_land.share < min_share)
-    labels = np.where(water | mixed, UNLABELLED, over_land.code).astype(np.int64)
-    words = [f"{int(water.sum())} mostly water"]
-    if min_share > 0:
-        words.append(f"{int(mixed.sum())} with no class above {min_share:g}")
-    return labels, ", ".join(words)
+        yield (
+            split,
+            f"blocks of {options.block_deg:g} degrees{buffer}, test share {options.test_share:g}, seed {seed}",
+        )
 
 
 def place_cases(
@@ -114,7 +91,11 @@ def place_cases(
 
 
 def _rare_classes(
-    dataset: Dataset, labels: Integer[np.ndarray, " patches"], train: Bool[np.ndarray, " patches"], num: int, least: int
+    dataset: Dataset,
+    labels: Integer[np.ndarray, " patches"],
+    train: Bool[np.ndarray, " patches"],
+    num: int,
+    least: int,
 ) -> Bool[np.ndarray, " classes"]:
     """Tell which classes occur, but in fewer than `least` training places."""
     known = labels != UNLABELLED
@@ -137,13 +118,20 @@ def _draw_dates(
 
 
 def _validation(
-    boxes: Float[np.ndarray, "places 4"], place: Integer[np.ndarray, " train"], split: BlockSplit, options: BlockOptions
+    boxes: Float[np.ndarray, "places 4"],
+    place: Integer[np.ndarray, " train"],
+    split: BlockSplit,
+    options: BlockOptions,
 ) -> Int8[np.ndarray, " train"]:
     """Hold out blocks of the training places, as the test blocks were, to choose the regularisation on."""
     places, position = np.unique(place, return_inverse=True)
     try:
         inner = split_by_block(
-            boxes[places], seed=split.seed, test_share=VALIDATION_SHARE, block_deg=split.block_deg, buffer_deg=split.buffer_deg
+            boxes[places],
+            seed=split.seed,
+            test_share=VALIDATION_SHARE,
+            block_deg=split.block_deg,
+            buffer_deg=split.buffer_deg,
         )
     except DatasetError as err:
         raise TaskError(

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int8, Integer
 
 from seco.errors import TaskError
 from seco.probes.features import FeatureStore
-from seco.probes.knn import predict_knn
+from seco.probes.knn import predict_knn, standardise
 from seco.probes.linear import choose_linear
 from seco.probes.options import ProbeOptions, chosen_outputs
 from seco.probes.overlap import is_transductive
@@ -60,7 +60,9 @@ class Case:
                 "at least two are needed: use more places, or other data"
             )
         if not len(self.test_rows):
-            raise TaskError(f"no test patch is left ({self.split}; left out: {self.left_out or 'none'}); use more places")
+            raise TaskError(
+                f"no test patch is left ({self.split}; left out: {self.left_out or 'none'}); use more places"
+            )
 
 
 def classify(task: str, store: FeatureStore, cases: Iterable[Case], options: ProbeOptions) -> TaskResult:
@@ -113,16 +115,25 @@ class _Scorer:
         """The row of who always says the commonest training class: it belongs to no encoder."""
         predicted = np.full_like(self.case.test_labels, self.constant)
         return Row(
-            encoder=MAJORITY, probe=MAJORITY, data_fingerprint=self.store.dataset.fingerprint, **self._score(predicted)
+            encoder=MAJORITY,
+            probe=MAJORITY,
+            data_fingerprint=self.store.dataset.fingerprint,
+            **self._score(predicted),
         )
 
     def run(
-        self, probe: str, output: str, train: Float[np.ndarray, "train dim"], test: Float[np.ndarray, "test dim"]
+        self,
+        probe: str,
+        output: str,
+        train: Float[np.ndarray, "train dim"],
+        test: Float[np.ndarray, "test dim"],
     ) -> tuple[Row, pa.Table]:
         """Fit one probe on one output and score it."""
         case, store = self.case, self.store
         if probe == "knn":
             chosen = {"k": self.options.k}
+            if self.options.knn_features == "standardised":
+                train, test = standardise(train, test)
             predicted = predict_knn(
                 train, case.train_labels, test, k=self.options.k, vote=self.options.vote, device=store.device
             )

@@ -60,7 +60,9 @@ class FeatureStore:
         device: torch.device = getattr(self.encoder, "device", torch.device("cpu"))
         return device
 
-    def get(self, rows: Integer[np.ndarray, " n"], outputs: Sequence[str]) -> dict[str, Float32[np.ndarray, "n _"]]:
+    def get(
+        self, rows: Integer[np.ndarray, " n"], outputs: Sequence[str]
+    ) -> dict[str, Float32[np.ndarray, "n _"]]:
         """Return the outputs asked for of these patches, in their order, encoding what is not there yet.
 
         Raises:
@@ -93,7 +95,9 @@ class FeatureStore:
         num = int(np.clip(SEGMENT_BYTES // self.tier.pixels[0].nbytes, 1, SEGMENT_ROWS))
         return [rows[i : i + num] for i in range(0, len(rows), num)]
 
-    def _stored(self, wanted: np.ndarray, outputs: Sequence[str]) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    def _stored(
+        self, wanted: np.ndarray, outputs: Sequence[str]
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """Read the segments that hold a wanted row."""
         if self.folder is None:
             return
@@ -103,7 +107,9 @@ class FeatureStore:
                     rows = arrays["rows"]
                     values = {o: arrays[o] for o in outputs} if np.isin(rows, wanted).any() else None
             except (OSError, ValueError, KeyError, zipfile.BadZipFile) as err:
-                raise TaskError(f"stored features {file} are damaged ({err}); remove it, it is made again") from err
+                raise TaskError(
+                    f"stored features {file} are damaged ({err}); remove it, it is made again"
+                ) from err
             if values is not None:
                 yield rows, values
 

@@ -15,8 +15,8 @@ from seco.errors import TaskError
 Vote = Literal["majority", "weighted"]
 TEMPERATURE = 0.07
 """Of the weighted vote (Wu et al. 2018, section 3.4)."""
-SIMILARITY_CHUNK = 2**24
-"""Most similarities held at a time: 64 MB."""
+SIMILARITY_CHUNK = 2**22
+"""Most similarities held at a time: 16 MB, which the allocator hands out again instead of asking the kernel."""
 
 
 def predict_knn(
@@ -42,7 +42,9 @@ def predict_knn(
         TaskError: there are fewer training samples than neighbours asked for.
     """
     if not 1 <= k <= len(train):
-        raise TaskError(f"kNN with k = {k} and {len(train)} training samples; choose k from 1 to {len(train)} (--k)")
+        raise TaskError(
+            f"kNN with k = {k} and {len(train)} training samples; choose k from 1 to {len(train)} (--k)"
+        )
     bank = unit(train, device)
     classes = torch.from_numpy(labels.astype(np.int64)).to(device)
     num_classes = int(labels.max()) + 1
@@ -61,4 +63,15 @@ def predict_knn(
 
 def unit(features: Float[np.ndarray, "n dim"], device: torch.device | str) -> Float32[Tensor, "n dim"]:
     """Return features of unit length, on the device."""
-    return functional.normalize(torch.from_numpy(np.ascontiguousarray(features, np.float32)).to(device), dim=1)
+    return functional.normalize(
+        torch.from_numpy(np.ascontiguousarray(features, np.float32)).to(device), dim=1
+    )
+
+
+def standardise(
+    train: Float[np.ndarray, "n dim"], test: Float[np.ndarray, "m dim"]
+) -> tuple[Float[np.ndarray, "n dim"], Float[np.ndarray, "m dim"]]:
+    """Shift and scale both by the mean and deviation of the training features; constant ones are only shifted."""
+    mean, std = train.mean(0), train.std(0)
+    std = np.where(std > 1e-6 * std.max(initial=0), std, 1).astype(train.dtype)
+    return (train - mean) / std, (test - mean) / std

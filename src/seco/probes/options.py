@@ -25,11 +25,17 @@ class EvaluationOptions:
         "what standardises the input: spec (the encoder's own statistics), dataset (the data's), paper (bytes / 255); "
         "by default what the encoder asks for",
     )
-    size: int | None = setting(None, "resize patches to this many pixels before encoding; by default they stay as they are")
-    split_seeds: tuple[int, ...] = setting((0,), "seeds of the splits, with commas; everything is scored once a split")
+    size: int | None = setting(
+        None, "resize patches to this many pixels before encoding; by default they stay as they are"
+    )
+    split_seeds: tuple[int, ...] = setting(
+        (0,), "seeds of the splits, with commas; everything is scored once a split"
+    )
     test_share: float = setting(0.2, "share of the places or images to test on")
     num_draws: int = setting(1000, "bootstrap draws for the confidence interval; 0 leaves it out")
-    cache: Literal["keep", "none"] = setting("keep", "keep features in the cache folder, or make them anew each time")
+    cache: Literal["keep", "none"] = setting(
+        "keep", "keep features in the cache folder, or make them anew each time"
+    )
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -39,7 +45,11 @@ class EvaluationOptions:
             raise ConfigError(f"normalise {self.normalise!r}; known: {', '.join(get_args(Normalise))}")
         if self.size is not None and self.size < 8:
             raise ConfigError(f"size {self.size} px; give at least 8")
-        if not self.split_seeds or min(self.split_seeds) < 0 or len(set(self.split_seeds)) < len(self.split_seeds):
+        if (
+            not self.split_seeds
+            or min(self.split_seeds) < 0
+            or len(set(self.split_seeds)) < len(self.split_seeds)
+        ):
             raise ConfigError(f"split seeds {self.split_seeds}; give different whole numbers from 0 up")
         if not 0 < self.test_share < 1:
             raise ConfigError(f"test share {self.test_share}; it must lie between 0 and 1, both excluded")
@@ -55,6 +65,9 @@ class ProbeOptions(EvaluationOptions):
     k: int = setting(20, "neighbours of the kNN probe")
     vote: Literal["majority", "weighted"] = setting(
         "majority", "how neighbours vote: majority (one vote each), or weighted by exp(similarity / 0.07)"
+    )
+    knn_features: Literal["raw", "standardised"] = setting(
+        "raw", "what the kNN probe compares: features as they are, or standardised by the training part"
     )
 
     def __post_init__(self) -> None:
@@ -72,7 +85,9 @@ class BlockOptions(EvaluationOptions):
     """How places are held out: by block of a longitude/latitude grid."""
 
     block_deg: float = setting(10.0, "edge of a block that is held out as a whole, degrees")
-    buffer_deg: float = setting(0.0, "least gap between a training patch and a test patch, degrees; overlap is never allowed")
+    buffer_deg: float = setting(
+        0.0, "least gap between a training patch and a test patch, degrees; overlap is never allowed"
+    )
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -87,13 +102,33 @@ class BlockOptions(EvaluationOptions):
 class PlaceProbeOptions(ProbeOptions, BlockOptions):
     """Probes on dated places that are held out by block."""
 
-    num_dates: int = setting(3, "random dates of each training place that a probe is fitted on; every date of a test place counts")
+    num_dates: int = setting(
+        3, "random dates of each training place that a probe is fitted on; every date of a test place counts"
+    )
 
     def __post_init__(self) -> None:
         """Check ranges."""
         super().__post_init__()
         if self.num_dates < 1:
             raise ConfigError(f"training dates {self.num_dates}; give at least 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RasterOptions(PlaceProbeOptions):
+    """Probes for the class of a global raster that covers most of a place."""
+
+    min_places: int = setting(10, "classes with fewer training places than this are left out")
+    min_share: float = setting(
+        0.0, "leave out places where no class covers more than this share of the land, 0-1"
+    )
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        super().__post_init__()
+        if self.min_places < 1:
+            raise ConfigError(f"least training places of a class {self.min_places}; give at least 1")
+        if not 0 <= self.min_share < 1:
+            raise ConfigError(f"least share of a class {self.min_share}; it must lie from 0 to below 1")
 
 
 def chosen_outputs(wanted: tuple[str, ...], have: tuple[str, ...], encoder: str) -> tuple[str, ...]:
@@ -106,5 +141,7 @@ def chosen_outputs(wanted: tuple[str, ...], have: tuple[str, ...], encoder: str)
         return have
     missing = [o for o in wanted if o not in have]
     if missing:
-        raise TaskError(f"encoder {encoder} has no output {', '.join(missing)}; it has {', '.join(have)} (--outputs)")
+        raise TaskError(
+            f"encoder {encoder} has no output {', '.join(missing)}; it has {', '.join(have)} (--outputs)"
+        )
     return tuple(dict.fromkeys(wanted))

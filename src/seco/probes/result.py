@@ -47,7 +47,9 @@ class Row:
     def to_json(self) -> dict[str, Any]:
         """Return the row as a flat mapping, every field there, floats at six significant digits."""
         out = dataclasses.asdict(self)
-        return {k: float(f"{v:.{SIGNIFICANT_DIGITS}g}") if isinstance(v, float) else v for k, v in out.items()}
+        return {
+            k: float(f"{v:.{SIGNIFICANT_DIGITS}g}") if isinstance(v, float) else v for k, v in out.items()
+        }
 
 
 PREDICTION_SCHEMA = pa.schema(
@@ -98,7 +100,13 @@ def prediction_table(
     named = {"encoder": encoder, "task": task, "probe": probe, "output": output}
     columns: dict[str, Any] = {name: pa.array([text] * num, pa.string()) for name, text in named.items()}
     columns["seed"] = np.full(num, seed, np.int64)
-    columns |= {"row": row, "group": group, "truth": list(truth), "predicted": list(predicted), "score": score}
+    columns |= {
+        "row": row,
+        "group": group,
+        "truth": list(truth),
+        "predicted": list(predicted),
+        "score": score,
+    }
     return pa.table(columns, schema=PREDICTION_SCHEMA)
 
 

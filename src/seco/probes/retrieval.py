@@ -75,7 +75,9 @@ def rank(
             if ignore is not None:
                 dropped |= torch.from_numpy(ignore[start : start + step]).to(device)[:, places] & ~same_place
             if not bool(right.any(1).all()):
-                raise TaskError("a query has no picture of its place at another date; places need two dates at least")
+                raise TaskError(
+                    "a query has no picture of its place at another date; places need two dates at least"
+                )
             ap, at = _average_precision(similarity, right, dropped)
             precision.append(ap.cpu().numpy())
             first.append(at.cpu().numpy())

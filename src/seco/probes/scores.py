@@ -67,7 +67,7 @@ def bootstrap(
     step = max(1, BOOTSTRAP_CHUNK // num_groups)
     for start in range(0, num_draws, step):
         num = min(step, num_draws - start)
-        counts = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=num)
-        means.append((counts @ total) / (counts @ size))
+        drawn = rng.integers(num_groups, size=(num, num_groups))
+        means.append(total[drawn].sum(1) / size[drawn].sum(1))
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return Interval(low=float(low), high=float(high))

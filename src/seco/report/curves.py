@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seco.data.pictures import save_figure
+from seco.data.sheet import save_figure
 from seco.errors import ConfigError
 from seco.runs import METRICS_NAME, read_metrics
 
@@ -34,7 +34,15 @@ def draw_curves(runs: Sequence[Path], out: Path) -> Path:
     figure = Figure(figsize=(13, 3.4), layout="constrained")
     panels = figure.subplots(1, len(TITLES))
     for axes, (kind, title) in zip(panels, TITLES.items(), strict=True):
-        keys = sorted({k for lines in logs.values() for line in lines for k in line if k == kind or k.startswith(f"{kind}_")})
+        keys = sorted(
+            {
+                k
+                for lines in logs.values()
+                for line in lines
+                for k in line
+                if k == kind or k.startswith(f"{kind}_")
+            }
+        )
         keys = [k for k in keys if not (kind == "loss" and k == "loss" and len(keys) > 1)]
         _panel(axes, logs, keys, kind)
         axes.set_title(title, fontsize=10, loc="left")
@@ -48,7 +56,9 @@ def _panel(axes: Axes, logs: dict[str, list[dict]], keys: Sequence[str], kind: s
             points = [(line["step"], line[key]) for line in lines if key in line]
             if not points:
                 continue
-            label = key.removeprefix(f"{kind}_") if len(logs) == 1 else f"{run} {key.removeprefix(f'{kind}_')}"
+            label = (
+                key.removeprefix(f"{kind}_") if len(logs) == 1 else f"{run} {key.removeprefix(f'{kind}_')}"
+            )
             axes.plot(*zip(*points, strict=True), label=label, color=next(colour), linewidth=1.5)
     axes.set_xlabel("step", fontsize=9)
     axes.grid(alpha=0.25)

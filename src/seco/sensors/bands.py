@@ -91,7 +91,9 @@ def select(have: Sequence[Band], wanted: Sequence[str]) -> list[int]:
     found = [names.get(w.lower(), commons.get(w.lower())) for w in wanted]
     missing = [w for w, f in zip(wanted, found, strict=True) if f is None]
     if missing:
-        raise DatasetError(f"band {', '.join(missing)} is missing; the imagery has {', '.join(b.name for b in have)}")
+        raise DatasetError(
+            f"band {', '.join(missing)} is missing; the imagery has {', '.join(b.name for b in have)}"
+        )
     return [f for f in found if f is not None]
 
 
@@ -143,9 +145,15 @@ def as_units(bands: Sequence[Band], units: Units) -> tuple[Band, ...]:
         if units == band.units:
             out.append(band)
         elif units == "dn":
-            raise DatasetError(f"band {band.name}: units dn need a scale and an offset; pass bands as Band objects")
+            raise DatasetError(
+                f"band {band.name}: units dn need a scale and an offset; pass bands as Band objects"
+            )
         else:
-            out.append(dataclasses.replace(band, units=units, scale=None, offset=None, stretch=None, stretch_range=None))
+            out.append(
+                dataclasses.replace(
+                    band, units=units, scale=None, offset=None, stretch=None, stretch_range=None
+                )
+            )
     return tuple(out)
 
 

@@ -35,7 +35,16 @@ _TABLE = (
 )
 
 BANDS = tuple(
-    Band(name=n, units="dn", common_name=c, wavelength_nm=w, gsd_m=g, scale=1 / QUANTIFICATION, offset=0.0, nodata=0.0)
+    Band(
+        name=n,
+        units="dn",
+        common_name=c,
+        wavelength_nm=w,
+        gsd_m=g,
+        scale=1 / QUANTIFICATION,
+        offset=0.0,
+        nodata=0.0,
+    )
     for n, c, w, g in _TABLE
 )
 

@@ -24,7 +24,9 @@ from seco.probes.retrieval import Ranking, rank
 from seco.probes.scores import bootstrap
 
 NAME = "place"
-HELP = "find a place again in other seasons among all other test places: mAP and CMC@1/5/10; held out by block"
+HELP = (
+    "find a place again in other seasons among all other test places: mAP and CMC@1/5/10; held out by block"
+)
 EXAMPLE = "seco evaluate runs/seco colour --task place --data bluemarble-6000 --outputs features,z0 --json place.json"
 
 PROBE = "retrieval"
@@ -37,8 +39,12 @@ _QUERIES = 0x9E57
 class Options(BlockOptions):
     """Settings of the place task."""
 
-    outputs: tuple[str, ...] = setting((ALL,), "outputs to judge: features, z0, z1, ... with commas, or all that there are")
-    num_queries: int = setting(2000, "most queries; more test patches than this are drawn from, evenly over the places")
+    outputs: tuple[str, ...] = setting(
+        (ALL,), "outputs to judge: features, z0, z1, ... with commas, or all that there are"
+    )
+    num_queries: int = setting(
+        2000, "most queries; more test patches than this are drawn from, evenly over the places"
+    )
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -87,22 +93,38 @@ def run(encoder: FeatureExtractor, data: Path, options: Options) -> TaskResult:
         dates = dataset.dates[search.rows].astype(np.int64)
         for output in outputs:
             found = rank(
-                features[output], search.queries, search.place, dates, ignore=search.ignore, device=store.device
+                features[output],
+                search.queries,
+                search.place,
+                dates,
+                ignore=search.ignore,
+                device=store.device,
             )
             rows += _rows(found, group, common | {"output": output}, options.num_draws)
             names = [dataset.place_ids[p] for p in dataset.place[search.rows]]
             tables.append(
                 prediction_table(
-                    encoder=encoder.name, task=NAME, probe=PROBE, output=output, seed=split.seed,
-                    row=search.rows[search.queries], group=group, truth=[names[i] for i in search.queries],
-                    predicted=[names[i] for i in found.nearest], score=found.precision,
+                    encoder=encoder.name,
+                    task=NAME,
+                    probe=PROBE,
+                    output=output,
+                    seed=split.seed,
+                    row=search.rows[search.queries],
+                    group=group,
+                    truth=[names[i] for i in search.queries],
+                    predicted=[names[i] for i in found.nearest],
+                    score=found.precision,
                 )  # fmt: skip
             )
     return gather(rows, tables)
 
 
 def _search(
-    dataset: Dataset, boxes: Float[np.ndarray, "places 4"], test: Bool[np.ndarray, " places"], num: int, seed: int
+    dataset: Dataset,
+    boxes: Float[np.ndarray, "places 4"],
+    test: Bool[np.ndarray, " places"],
+    num: int,
+    seed: int,
 ) -> _Search:
     """Gather the dated patches of all test places with two dates or more, and draw queries among them.
 
@@ -110,7 +132,9 @@ def _search(
         TaskError: fewer than two test places have two dates.
     """
     dated = np.flatnonzero(test[dataset.place] & ~np.isnat(dataset.dates))
-    pairs = np.unique(np.stack([dataset.place[dated].astype(np.int64), dataset.dates[dated].astype(np.int64)]), axis=1)
+    pairs = np.unique(
+        np.stack([dataset.place[dated].astype(np.int64), dataset.dates[dated].astype(np.int64)]), axis=1
+    )
     num_dates = np.bincount(pairs[0], minlength=len(test))
     if (num_dates >= 2).sum() < 2:
         raise TaskError(
@@ -124,10 +148,10 @@ def _search(
     order = np.lexsort((draw, place))
     turn = np.arange(len(order)) - np.searchsorted(place[order], place[order])
     queries = np.sort(order[np.lexsort((draw[order], turn))][:num])
-    alike = np.zeros((len(places), len(places)), bool)
-    shared = overlapping(boxes[places], boxes[places])
-    alike[shared[:, 0], shared[:, 1]] = True
-    return _Search(rows=rows, place=place, queries=queries, ignore=alike[place[queries]], boxes=boxes[places])
+    asked, which = np.unique(place[queries], return_inverse=True)
+    alike = np.zeros((len(asked), len(places)), bool)
+    alike[tuple(overlapping(boxes[places][asked], boxes[places]).T)] = True
+    return _Search(rows=rows, place=place, queries=queries, ignore=alike[which], boxes=boxes[places])
 
 
 def _rows(found: Ranking, group: np.ndarray, common: dict[str, Any], num_draws: int) -> list[Row]:
@@ -139,8 +163,11 @@ def _rows(found: Ranking, group: np.ndarray, common: dict[str, Any], num_draws: 
         interval = bootstrap(values, group, num_draws=num_draws, seed=common["seed"])
         out.append(
             Row(
-                metric=metric, value=float(values.mean()), ci_low=interval.low if interval else None,
-                ci_high=interval.high if interval else None, **common,
+                metric=metric,
+                value=float(values.mean()),
+                ci_low=interval.low if interval else None,
+                ci_high=interval.high if interval else None,
+                **common,
             )  # fmt: skip
         )
     return out

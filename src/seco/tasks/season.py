@@ -33,9 +33,12 @@ MONTHLY_DATES = 12
 class Options(PlaceProbeOptions):
     """Settings of the season task."""
 
-    outputs: tuple[str, ...] = setting((ALL,), "outputs to judge: features, z0, z1, ... with commas, or all that there are")
+    outputs: tuple[str, ...] = setting(
+        (ALL,), "outputs to judge: features, z0, z1, ... with commas, or all that there are"
+    )
     target: Literal["auto", "month", "season"] = setting(
-        "auto", "what to tell: the month, the meteorological season at that latitude, or the month where places have 12 dates"
+        "auto",
+        "what to tell: the month, the meteorological season at that latitude, or the month where places have 12 dates",
     )
 
 
@@ -45,7 +48,9 @@ def run(encoder: FeatureExtractor, data: Path, options: Options) -> TaskResult:
     labels, classes = label_dates(dataset, options.target)
     store = FeatureStore(encoder, dataset, options)
     num_unknown = len(np.unique(dataset.place[labels == UNLABELLED]))
-    cases = place_cases(dataset, labels, classes, options, left_out=f"{num_unknown} with patches of unknown date")
+    cases = place_cases(
+        dataset, labels, classes, options, left_out=f"{num_unknown} with patches of unknown date"
+    )
     return classify(NAME, store, cases, options)
 
 
@@ -57,13 +62,17 @@ def label_dates(dataset: Dataset, target: str) -> tuple[Integer[np.ndarray, " pa
     """
     months = dataset.months.astype(np.int64)
     if not (months > 0).any():
-        raise TaskError(f"{dataset.path} has no dates, so there is no season to tell; use a dataset with dates")
+        raise TaskError(
+            f"{dataset.path} has no dates, so there is no season to tell; use a dataset with dates"
+        )
     per_place = (months > 0).sum() / len(dataset.place_ids)
     if target == "month" or (target == "auto" and per_place >= MONTHLY_DATES):
         labels, classes = np.where(months > 0, months - 1, UNLABELLED), tuple(calendar.month_name[1:])
     else:
         known = dataset.index["season"].is_valid().to_numpy()
-        labels = np.where(known, dataset.index["season"].fill_null(UNLABELLED).to_numpy(), UNLABELLED).astype(np.int64)
+        labels = np.where(known, dataset.index["season"].fill_null(UNLABELLED).to_numpy(), UNLABELLED).astype(
+            np.int64
+        )
         classes = SEASONS
     found = np.unique(labels[labels != UNLABELLED])
     if len(found) < 2:

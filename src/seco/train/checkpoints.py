@@ -29,14 +29,19 @@ def save(run: Path, *, step: int, state: Mapping[str, Tensor], about: Mapping[st
     """
     wrong = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
     if wrong:
-        raise CheckpointError(f"weights are not finite at step {step} ({wrong[0]}); this checkpoint is not written")
+        raise CheckpointError(
+            f"weights are not finite at step {step} ({wrong[0]}); this checkpoint is not written"
+        )
     folder = run / CHECKPOINTS_NAME / f"step-{step:08d}"
     temporary = folder.with_name("." + folder.name + ".partial")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         # clone: a state may name one storage twice, which safetensors refuses
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in state.items()}, temporary / "state.safetensors")
+        save_file(
+            {k: v.detach().cpu().contiguous().clone() for k, v in state.items()},
+            temporary / "state.safetensors",
+        )
         text = json.dumps({"version": CHECKPOINT_VERSION, "step": step, **about}, indent=2)
         (temporary / "state.json").write_text(text, encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
@@ -71,7 +76,11 @@ def load_newest(run: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | No
         about = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         version, step = about["version"], int(about["step"])
     except (OSError, ValueError, KeyError, TypeError) as err:
-        raise CheckpointError(f"{folder}/state.json is damaged ({err}); remove {folder} to go on from the one before") from err
+        raise CheckpointError(
+            f"{folder}/state.json is damaged ({err}); remove {folder} to go on from the one before"
+        ) from err
     if version > CHECKPOINT_VERSION:
-        raise CheckpointError(f"{folder} has version {version}; this seco reads up to {CHECKPOINT_VERSION}: upgrade seco")
+        raise CheckpointError(
+            f"{folder} has version {version}; this seco reads up to {CHECKPOINT_VERSION}: upgrade seco"
+        )
     return step, read_tensors(folder / "state.safetensors"), about

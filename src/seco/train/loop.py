@@ -17,20 +17,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from seco import config as configs
 from seco.data.dataset import open_dataset
-from seco.data.tier import TrainingTier
 from seco.errors import CheckpointError, ConfigError, SecoError, TrainingError
 from seco.methods import _contract as methods
 from seco.nets.backbones import build_backbone, feature_dim
 from seco.nets.devices import keep_freed_memory, pick_device, pick_precision
 from seco.nets.encoder import Encoder
 from seco.nets.spec import EncoderSpec
-from seco.runs import CONFIG_NAME, ENCODER_NAME, ENVIRONMENT_NAME, METRICS_NAME, MetricsLog, environment, write_json
+from seco.runs import (
+    CONFIG_NAME,
+    ENCODER_NAME,
+    ENVIRONMENT_NAME,
+    METRICS_NAME,
+    MetricsLog,
+    environment,
+    write_json,
+)
 from seco.train import checkpoints
-from seco.train.places import Places, batches, choose_places
+from seco.train.places import batches, choose_places
 from seco.train.probe import OnlineProbe, online_probe
 from seco.train.settings import Pretrain, augmentation, derived, resolve
 from seco.views.augment import colour_space
@@ -39,8 +45,10 @@ from seco.views.batch import Viewer
 Say = Callable[[str], None]
 
 
-class Interrupted(SecoError):
+class InterruptedRunError(SecoError):
     """The user stopped the run; its state is saved."""
+
+    interrupted = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +71,7 @@ def pretrain(config: Pretrain, run: Path, *, resume: bool = False, say: Say = pr
         say: takes lines for the user.
 
     Raises:
-        SecoError: see the error tree; `Interrupted` after Ctrl-C, with a checkpoint written.
+        SecoError: see the error tree; `InterruptedRunError` after Ctrl-C, with a checkpoint written.
     """
     session = _Session(config, run, resume=resume, say=say)
     try:
@@ -104,7 +112,11 @@ class _Session:
         if found:
             self.first, state, _ = found
             self.method.load_state_dict(state)
-        self.probe = online_probe(self.tier, self.places, seed=self.config.split_seed) if self.config.probe_every else None
+        self.probe = (
+            online_probe(self.tier, self.places, seed=self.config.split_seed)
+            if self.config.probe_every
+            else None
+        )
         if not resume:
             self._start_folder(asked)
         self.log = MetricsLog(run / METRICS_NAME, keep_until_step=self.first)
@@ -133,8 +145,13 @@ class _Session:
         write_json(self.run / ENVIRONMENT_NAME, environment())
         part = np.full(len(self.places.num_dates), "left out", object)
         part[self.places.train], part[self.places.held_out] = "train", "held out"
-        pq.write_table(pa.table({"place": self.tier.dataset.place_ids, "part": part.tolist()}), self.run / "places.parquet")
-        write_json(self.run / "data.json", {"tier": self.tier.fingerprint, "dataset": self.tier.dataset.fingerprint})
+        pq.write_table(
+            pa.table({"place": self.tier.dataset.place_ids, "part": part.tolist()}),
+            self.run / "places.parquet",
+        )
+        write_json(
+            self.run / "data.json", {"tier": self.tier.fingerprint, "dataset": self.tier.dataset.fingerprint}
+        )
         # The config comes last: a folder that has one is a run.
         configs.write_yaml(self.config, self.run / CONFIG_NAME)
 
@@ -175,16 +192,22 @@ class _Session:
                 self._after_step(step, meter, last=step == config.steps or stop.is_set())
                 if stop.is_set() and step < config.steps:
                     reader.close()
-                    raise Interrupted(f"stopped at step {step} of {config.steps}, saved; go on with --resume --out {self.run}")
+                    raise InterruptedRunError(
+                        f"stopped at step {step} of {config.steps}, saved; go on with --resume --out {self.run}"
+                    )
         if self.first == config.steps:
             self.say(f"{self.run} is finished already")
         self._save_encoder(config.steps)
-        return Finished(run=self.run, num_steps=config.steps, last=numbers, seconds=time.perf_counter() - started)
+        return Finished(
+            run=self.run, num_steps=config.steps, last=numbers, seconds=time.perf_counter() - started
+        )
 
     def _failed(self, err: TrainingError) -> TrainingError:
         last = checkpoints.folders(self.run)
         kept = f"the checkpoint {last[-1].name} is kept" if last else "no checkpoint was written yet"
-        return TrainingError(f"{err}; {kept}: lower the learning rate (--lr), raise --warmup-steps, or use --precision fp32")
+        return TrainingError(
+            f"{err}; {kept}: lower the learning rate (--lr), raise --warmup-steps, or use --precision fp32"
+        )
 
     def _after_step(self, step: int, meter: _Meter, *, last: bool) -> None:
         config = self.config
@@ -209,7 +232,10 @@ class _Session:
 
     def _checkpoint(self, step: int) -> None:
         checkpoints.save(
-            self.run, step=step, state=self.method.state_dict(), about={"config": configs.to_plain(self.config)}
+            self.run,
+            step=step,
+            state=self.method.state_dict(),
+            about={"config": configs.to_plain(self.config)},
         )
         self._save_encoder(step)
 
@@ -232,7 +258,9 @@ class _Session:
         try:
             self.as_encoder(step).save(self.run / ENCODER_NAME)
         except OSError as err:
-            raise CheckpointError(f"cannot write {self.run / ENCODER_NAME}: {err}; free disk space, then --resume") from err
+            raise CheckpointError(
+                f"cannot write {self.run / ENCODER_NAME}: {err}; free disk space, then --resume"
+            ) from err
 
     def close(self) -> None:
         """Close the logs."""
@@ -254,7 +282,9 @@ def _same_config(run: Path, config: Pretrain, tier: str) -> None:
         )
     made_from = json.loads((run / "data.json").read_text(encoding="utf-8"))["tier"]
     if made_from != tier:
-        raise ConfigError(f"{run} was trained on other data or bands (tier {made_from}, now {tier}); start a new run")
+        raise ConfigError(
+            f"{run} was trained on other data or bands (tier {made_from}, now {tier}); start a new run"
+        )
 
 
 class _Meter:
@@ -276,7 +306,9 @@ class _Meter:
         rate = (step - self.last_step) * self.batch_size / max(1e-9, now - self.last_time)
         means = {k: v / max(1, self.count) for k, v in self.sums.items()}
         left = (self.num_steps - step) * self.batch_size / max(rate, 1e-9)
-        heads = " ".join(f"{k.removeprefix('accuracy_')} {v:.2f}" for k, v in means.items() if k.startswith("accuracy_"))
+        heads = " ".join(
+            f"{k.removeprefix('accuracy_')} {v:.2f}" for k, v in means.items() if k.startswith("accuracy_")
+        )
         line = (
             f"step {step}/{self.num_steps}  loss {means['loss']:.3f}  accuracy {heads}  "
             f"{rate:.0f} samples/s  {_clock(left)} left"
@@ -305,7 +337,7 @@ def _stop_flag() -> Iterator[threading.Event]:
         yield flag
         return
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def ask(_number: int, _frame: FrameType | None) -> None:
         if flag.is_set():
             raise KeyboardInterrupt
         flag.set()

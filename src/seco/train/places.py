@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ class Batch:
 
 def batches(
     tier: TrainingTier, places: Places, viewer: Viewer, *, batch_size: int, first: int, last: int, seed: int
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yield the batches of steps `first` to `last` - 1, read ahead in the background.
 
     Every epoch goes over the places in a new order and leaves out what does not fill a batch.
@@ -122,7 +122,7 @@ def batches(
                 _put(ready, Batch(seasons=seasons, places=chosen, epoch=epoch), stop)
                 if stop.is_set():
                     return
-        except BaseException as err:  # handed to the training thread, which raises it
+        except BaseException as err:  # noqa: BLE001 - handed to the training thread, which raises it
             _put(ready, err, stop)
 
     reader = threading.Thread(target=read, name="seco-reader", daemon=True)

@@ -47,7 +47,9 @@ class Pretrain:
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...")
     precision: Literal["auto", "fp32", "bf16"] = setting("auto", "auto: bf16 where the machine has it")
     log_every: int = setting(20, "steps between log lines")
-    probe_every: int | None = setting(None, "steps between kNN probes on held-out places; default: a tenth; 0: never")
+    probe_every: int | None = setting(
+        None, "steps between kNN probes on held-out places; default: a tenth; 0: never"
+    )
     checkpoint_every: int | None = setting(None, "steps between checkpoints; default: a tenth of the steps")
     method_options: dict = dataclasses.field(default_factory=dict)
 
@@ -57,9 +59,13 @@ class Pretrain:
         for name in ("steps", "epochs", "batch_size", "log_every"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ConfigError(f"{name.replace('_', ' ')} {value}; it must be above 0 (--{name.replace('_', '-')})")
+                raise ConfigError(
+                    f"{name.replace('_', ' ')} {value}; it must be above 0 (--{name.replace('_', '-')})"
+                )
         if self.batch_size < 2:
-            raise ConfigError(f"batch size {self.batch_size}; batch statistics need at least 2 (--batch-size)")
+            raise ConfigError(
+                f"batch size {self.batch_size}; batch statistics need at least 2 (--batch-size)"
+            )
         if self.seed < 0 or self.split_seed < 0:
             raise ConfigError(f"seed {min(self.seed, self.split_seed)}; seeds are 0 or above")
         if not 0 <= self.test_share < 1:
@@ -115,6 +121,8 @@ def derived(before: Pretrain, after: Pretrain) -> dict[str, Any]:
     a, b = to_plain(before), to_plain(after)
     own_a, own_b = a.pop("method_options"), b.pop("method_options")
     chosen = {k: v for k, v in b.items() if a[k] is None and v is not None}
-    chosen.update({k: v for k, v in own_b.items() if own_a.get(k) is None and k not in own_a and v is not None})
+    chosen.update(
+        {k: v for k, v in own_b.items() if own_a.get(k) is None and k not in own_a and v is not None}
+    )
     defaults = to_plain(methods.find(after.method).Options())
     return {k: v for k, v in chosen.items() if k not in defaults or defaults[k] is None}

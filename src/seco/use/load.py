@@ -11,6 +11,8 @@ from seco.nets.encoder import SPEC_NAME, Encoder, load_folder
 from seco.runs import ENCODER_NAME
 from seco.sensors.bands import Band
 
+SOURCES = "run or exported folder, random:resnet18 (random:resnet18@3: seed 3), imagenet:tf_efficientnet_lite0, colour"
+
 
 def load_encoder(
     source: str | Path, *, bands: Sequence[Band] | None = None, device: str = "auto"

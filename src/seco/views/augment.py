@@ -44,12 +44,18 @@ class Augment:
     def __post_init__(self) -> None:
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
-            raise ConfigError(f"crop scale {low},{high}; give 0 < low <= high <= 1 (share of the patch's area)")
+            raise ConfigError(
+                f"crop scale {low},{high}; give 0 < low <= high <= 1 (share of the patch's area)"
+            )
+        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
+            raise ConfigError(f"crop ratio {self.crop_ratio}; give 0 < low <= high (width over height)")
         for name in ("jitter_p", "grey_p", "blur_p", "flip_p"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} {getattr(self, name)}; a probability lies between 0 and 1")
         if not all(0 <= j < 1 for j in self.jitter[:3]) or not 0 <= self.jitter[3] <= 0.5:
-            raise ConfigError(f"jitter {self.jitter}; brightness, contrast, saturation in [0, 1), hue in [0, 0.5]")
+            raise ConfigError(
+                f"jitter {self.jitter}; brightness, contrast, saturation in [0, 1), hue in [0, 0.5]"
+            )
         if not 0 < self.blur_sigma[0] <= self.blur_sigma[1]:
             raise ConfigError(f"blur sigma {self.blur_sigma}; give 0 < low <= high, in pixels")
         if self.out_px < 1:
@@ -120,7 +126,9 @@ def _crops(augment: Augment, px: int, u: np.ndarray) -> tuple[np.ndarray, np.nda
     found = np.zeros(num, bool)
     log_low, log_high = math.log(augment.crop_ratio[0]), math.log(augment.crop_ratio[1])
     for k in range(4):
-        area = px * px * (augment.crop_scale[0] + (augment.crop_scale[1] - augment.crop_scale[0]) * u[:, 2 * k])
+        area = (
+            px * px * (augment.crop_scale[0] + (augment.crop_scale[1] - augment.crop_scale[0]) * u[:, 2 * k])
+        )
         ratio = np.exp(log_low + (log_high - log_low) * u[:, 2 * k + 1])
         w = np.round(np.sqrt(area * ratio)).astype(np.int64)
         h = np.round(np.sqrt(area / ratio)).astype(np.int64)
@@ -191,8 +199,8 @@ def colour_space(
     """Describe the bands for jitter.
 
     Display bytes keep their own range 0-255; other units are stretched between their 2% and 98% quantiles, as the
-    original stretches reflectance. RGB has the usual luma weights. With more or other bands grey is their plain mean, so
-    brightness, contrast, saturation and greyscale are defined for any number of bands; hue turns red, green and blue
+    original stretches reflectance. RGB has the usual luma weights. With more or other bands grey is their plain mean,
+    so brightness, contrast, saturation and greyscale are defined for any number of bands; hue turns red, green and blue
     where all three are there, and leaves the other bands alone.
     """
     display = np.array([b.units == "display" for b in bands])
@@ -200,7 +208,9 @@ def colour_space(
     high = np.where(display, 255.0, np.maximum(high, low + 1e-6))
     names = [(b.common_name or b.name) for b in bands]
     rgb = ("red", "green", "blue")
-    chroma = (names.index("red"), names.index("green"), names.index("blue")) if set(rgb) <= set(names) else None
+    chroma = (
+        (names.index("red"), names.index("green"), names.index("blue")) if set(rgb) <= set(names) else None
+    )
     grey = np.full(len(bands), 1 / len(bands))
     if chroma is not None and len(bands) == 3:
         grey[list(chroma)] = LUMA
@@ -212,7 +222,11 @@ def _hue_rotation(turns: Tensor) -> Float[Tensor, "batch 3 3"]:
     """Return RGB matrices that turn hue by a share of the circle: a rotation of the I-Q plane of YIQ."""
     luma = torch.tensor(LUMA, device=turns.device)
     to_yiq = torch.stack(
-        [luma, torch.tensor([0.5959, -0.2746, -0.3213]).to(luma), torch.tensor([0.2115, -0.5227, 0.3112]).to(luma)]
+        [
+            luma,
+            torch.tensor([0.5959, -0.2746, -0.3213]).to(luma),
+            torch.tensor([0.2115, -0.5227, 0.3112]).to(luma),
+        ]
     )
     cos, sin = torch.cos(2 * math.pi * turns), torch.sin(2 * math.pi * turns)
     rotation = torch.zeros(len(turns), 3, 3, device=turns.device)
@@ -290,7 +304,11 @@ def make_view(
 
     rows = resampling_matrix(tensor(parameters.top), tensor(parameters.height), size=px, out_px=out_px)
     cols = resampling_matrix(
-        tensor(parameters.left), tensor(parameters.width), size=px, out_px=out_px, flip=tensor(parameters.flip)
+        tensor(parameters.left),
+        tensor(parameters.width),
+        size=px,
+        out_px=out_px,
+        flip=tensor(parameters.flip),
     )
     if (parameters.sigma > 0).any():
         sigma = tensor(parameters.sigma)

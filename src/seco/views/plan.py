@@ -58,9 +58,13 @@ class ViewPlan:
             raise ConfigError(f"views {names} must have different names, one of them q")
         wanted = {h.positive for h in self.heads} | {s for h in self.heads for s in h.siblings}
         if not wanted <= set(names) - {"q"}:
-            raise ConfigError(f"heads name keys {sorted(wanted)}; the key views are {sorted(set(names) - {'q'})}")
+            raise ConfigError(
+                f"heads name keys {sorted(wanted)}; the key views are {sorted(set(names) - {'q'})}"
+            )
         if {v.season for v in self.views} != set(range(self.num_seasons)):
-            raise ConfigError(f"views show seasons {sorted({v.season for v in self.views})} of {self.num_seasons}")
+            raise ConfigError(
+                f"views show seasons {sorted({v.season for v in self.views})} of {self.num_seasons}"
+            )
 
     @property
     def keys(self) -> tuple[View, ...]:

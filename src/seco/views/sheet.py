@@ -1,4 +1,4 @@
-"""The sheet that shows what a method sees: stored seasons, every view, what it really got, who is positive and negative."""
+"""The sheet that shows what a method sees: stored seasons, every view and what it got, who is positive and negative."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seco.data.pictures import as_rgb, save_figure
+from seco.data.sheet import as_rgb, save_figure
 from seco.data.tier import TrainingTier
 from seco.views.augment import Parameters
 from seco.views.batch import Viewer
@@ -48,8 +48,12 @@ def draw_sheet(
     drawn = viewer.parameters(epoch, chosen, patch_px=tier.patch_px)
     num_cols = len(rows) + len(viewer.plan.views)
     legend = explain(viewer.plan, siblings=siblings)
-    figure = Figure(figsize=(2.1 * num_cols, 2.7 * len(chosen) + 0.33 * len(legend) + 1.2), layout="constrained")
-    grid = figure.add_gridspec(len(chosen) + 1, num_cols, height_ratios=[1.0] * len(chosen) + [0.11 * len(legend) + 0.1])
+    figure = Figure(
+        figsize=(2.1 * num_cols, 2.7 * len(chosen) + 0.33 * len(legend) + 1.2), layout="constrained"
+    )
+    grid = figure.add_gridspec(
+        len(chosen) + 1, num_cols, height_ratios=[1.0] * len(chosen) + [0.11 * len(legend) + 0.1]
+    )
     figure.suptitle(title, fontsize=12, x=0.01, ha="left", fontweight="bold")
     for line, place in enumerate(chosen):
         for s, row in enumerate(rows[:, line]):
@@ -59,7 +63,9 @@ def draw_sheet(
                 axes.set_title(f"stored t{s}", fontsize=10, color=MUTED)
             name = tier.dataset.place_ids[place]
             date = tier.dataset.dates[row]
-            axes.set_xlabel((f"place {name}\n" if s == 0 else "") + ("" if np.isnat(date) else str(date)), fontsize=8)
+            axes.set_xlabel(
+                (f"place {name}\n" if s == 0 else "") + ("" if np.isnat(date) else str(date)), fontsize=8
+            )
             _bare(axes)
         for v, view in enumerate(viewer.plan.views):
             axes = figure.add_subplot(grid[line, len(rows) + v])
@@ -73,7 +79,15 @@ def draw_sheet(
     axes = figure.add_subplot(grid[len(chosen), :])
     axes.axis("off")
     for i, (text, colour) in enumerate(legend):
-        axes.text(0.0, 1 - (i + 0.5) / len(legend), text, fontsize=9, color=colour, va="center", transform=axes.transAxes)
+        axes.text(
+            0.0,
+            1 - (i + 0.5) / len(legend),
+            text,
+            fontsize=9,
+            color=colour,
+            va="center",
+            transform=axes.transAxes,
+        )
     return save_figure(figure, out)
 
 
@@ -87,7 +101,9 @@ def in_words(parameters: Parameters, i: int) -> str:
     got = parameters.describe(i)
     top, left, height, width = got.pop("crop")
     lines = [f"crop {width} x {height} at {left},{top}"]
-    lines += [f"{k} {v:+.3f}" if k == "hue" else f"{k} {v}" for k, v in got.items() if not isinstance(v, bool)]
+    lines += [
+        f"{k} {v:+.3f}" if k == "hue" else f"{k} {v}" for k, v in got.items() if not isinstance(v, bool)
+    ]
     lines += [k for k, v in got.items() if isinstance(v, bool)]
     pairs = [", ".join(lines[i : i + 2]) for i in range(0, len(lines), 2)]
     return "\n".join(pairs)

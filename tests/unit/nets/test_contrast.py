@@ -107,7 +107,11 @@ def test_number_of_negatives_is_the_queue_and_every_sibling():
     original = net.logits
     net.logits = lambda h, q, k: seen.setdefault(h.name, original(h, q, k))
     net(views, seed=0, step=0)
-    assert {k: v.shape[1] for k, v in seen.items()} == {"z0": 1 + QUEUE, "z1": 1 + QUEUE + 2 * BATCH, "z2": 1 + QUEUE + 2 * BATCH}
+    assert {k: v.shape[1] for k, v in seen.items()} == {
+        "z0": 1 + QUEUE,
+        "z1": 1 + QUEUE + 2 * BATCH,
+        "z2": 1 + QUEUE + 2 * BATCH,
+    }
 
 
 def test_the_key_follows_by_momentum_in_parameters_and_not_in_buffers():
@@ -144,7 +148,9 @@ def test_groups_are_shuffled_anew_each_step_and_features_come_back_in_order():
     assert (net.key_features(views, seed=0, step=3)["k0"] - expected).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize(("size", "pushes"), [(7, [3, 3, 3, 3]), (4, [4, 4]), (5, [12, 2]), (3, [1] * 8), (8, [5, 8, 9])])
+@pytest.mark.parametrize(
+    ("size", "pushes"), [(7, [3, 3, 3, 3]), (4, [4, 4]), (5, [12, 2]), (3, [1] * 8), (8, [5, 8, 9])]
+)
 def test_queue_holds_the_newest_keys_whatever_size_and_batch(size, pushes):
     queue = KeyQueue(size, 2)
     everything = [queue.keys.clone()]

@@ -45,7 +45,8 @@ class Options:
     )
     num_cities: int = setting(10_000, "how many of the most populous cities (the paper: 10,000)")
     sigma_km: float | None = setting(
-        None, "standard deviation around a city, km; the paper's 50 suits patches of 2.6 km; default: one patch width"
+        None,
+        "standard deviation around a city, km; the paper's 50 suits patches of 2.6 km; default: one patch width",
     )
     min_land: float = setting(0.95, "least land fraction of a patch, 0-1")
     lat_min: float = setting(-60.0, "southernmost patch edge, degrees")
@@ -60,7 +61,9 @@ class Options:
         if not 0 <= self.min_land <= 1:
             raise ConfigError(f"least land fraction {self.min_land}; between 0 and 1 (--min-land)")
         if not -90 <= self.lat_min < self.lat_max <= 90:
-            raise ConfigError(f"latitudes {self.lat_min} to {self.lat_max}; give -90 <= lat-min < lat-max <= 90")
+            raise ConfigError(
+                f"latitudes {self.lat_min} to {self.lat_max}; give -90 <= lat-min < lat-max <= 90"
+            )
 
 
 def run(source: Path, out: Path, options: Options) -> ImportReport:
@@ -83,9 +86,14 @@ def run(source: Path, out: Path, options: Options) -> ImportReport:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-mosaics-") as scratch:
         mosaics = {month: decode(file, Path(scratch)) for month, file in progress(files.items(), "mosaics")}
-        with DatasetWriter(out, bands=bands, patch_px=options.patch_px, licence=LICENCE, provenance=provenance) as writer:
-            for i, (col, row) in enumerate(progress(windows, "places")):
-                for patch in _patches(f"{i:06d}", int(col), int(row), mosaics, files, degrees, options.patch_px):
+        with DatasetWriter(
+            out, bands=bands, patch_px=options.patch_px, licence=LICENCE, provenance=provenance
+        ) as writer:
+            for i, window in enumerate(progress(windows, "places")):
+                cut = _patches(
+                    f"{i:06d}", window, mosaics=mosaics, files=files, degrees=degrees, px=options.patch_px
+                )
+                for patch in cut:
                     writer.add(patch)
     return ImportReport(num_places=writer.num_places, num_patches=writer.num_patches)
 
@@ -100,7 +108,9 @@ def find_months(folder: Path) -> dict[int, Path]:
         raise DatasetError(f"{folder} is not a folder; give the one that holds the twelve monthly mosaics")
     found: dict[int, Path] = {}
     for file in sorted(folder.iterdir()):
-        matched = _MONTH.match(file.stem) if file.suffix.lower() in (".jpg", ".jpeg", ".png", ".tif") else None
+        matched = (
+            _MONTH.match(file.stem) if file.suffix.lower() in (".jpg", ".jpeg", ".png", ".tif") else None
+        )
         if matched is None:
             continue
         month = int(matched[1] or matched[2])
@@ -171,7 +181,9 @@ def draw_windows(width: int, height: int, options: Options) -> np.ndarray:
     """Draw upper left corners (col, row) of accepted patches, int64 (places, 2)."""
     px = options.patch_px
     if px > height // 2:
-        raise DatasetError(f"patch of {px} px; the mosaics are {width} x {height}, so at most {height // 2} (--patch)")
+        raise DatasetError(
+            f"patch of {px} px; the mosaics are {width} x {height}, so at most {height // 2} (--patch)"
+        )
     degrees = 360 / width
     extent = px * degrees
     taken: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -205,7 +217,9 @@ def _candidates(extent_deg: float, options: Options) -> Iterator[np.ndarray]:
     if options.sampler == "land":
         from seco.places.land import land_mask
 
-        return uniform_on_land(land_mask(), seed=options.seed, lat_min=options.lat_min, lat_max=options.lat_max)
+        return uniform_on_land(
+            land_mask(), seed=options.seed, lat_min=options.lat_min, lat_max=options.lat_max
+        )
     sigma = options.sigma_km if options.sigma_km is not None else extent_deg * KM_PER_DEG
     return around_cities(largest_cities(options.num_cities), sigma_km=sigma, seed=options.seed)
 
@@ -221,13 +235,20 @@ def _free(col: int, row: int, px: int, taken: dict[tuple[int, int], list[tuple[i
 
 
 def _patches(
-    place: str, col: int, row: int, mosaics: dict[int, np.ndarray], files: dict[int, Path], degrees: float, px: int
+    place: str,
+    window: np.ndarray,
+    *,
+    mosaics: dict[int, np.ndarray],
+    files: dict[int, Path],
+    degrees: float,
+    px: int,
 ) -> Iterator[Patch]:
+    col, row = (int(v) for v in window)
     west, north = -180 + col * degrees, 90 - row * degrees
     for month, mosaic in mosaics.items():
-        window = mosaic[row : row + px, col : col + px]
+        cut = mosaic[row : row + px, col : col + px]
         yield Patch(
-            place=place, pixels=np.ascontiguousarray(window.transpose(2, 0, 1)), date=datetime.date(YEAR, month, 1),
+            place=place, pixels=np.ascontiguousarray(cut.transpose(2, 0, 1)), date=datetime.date(YEAR, month, 1),
             lon=west + px * degrees / 2, lat=north - px * degrees / 2, crs="OGC:CRS84",
             transform=(degrees, 0.0, west, 0.0, -degrees, north), item=files[month].name, clear_fraction=1.0,
         )  # fmt: skip

@@ -28,7 +28,9 @@ from seco.sensors.bands import Band
 from seco.sensors.sentinel2 import QUANTIFICATION
 
 HELP = "your own multi-date rasters (GeoTIFF, JPEG 2000, NetCDF, SAFE or THEIA folders, zipped or not)"
-EXAMPLE = "seco dataset import geotiff rasters/ mydata --pattern '{place}/{date}*.tif' --patch 64 --min-clear 0.8"
+EXAMPLE = (
+    "seco dataset import geotiff rasters/ mydata --pattern '{place}/{date}*.tif' --patch 64 --min-clear 0.8"
+)
 
 COPERNICUS = "Contains modified Copernicus Sentinel data"
 
@@ -38,26 +40,41 @@ class Options:
     """Settings of the import."""
 
     pattern: str | None = setting(
-        None, "names of the files, such as '{place}/{date}_{band}.tif' (* = anything); ESA, THEIA and NetCDF need none"
+        None,
+        "names of the files, such as '{place}/{date}_{band}.tif' (* = anything); ESA, THEIA and NetCDF need none",
     )
     patch: int = setting(64, "edge of a patch, in pixels of the finest band")
-    stride: int | None = setting(None, "pixels from one patch to the next; the patch's edge, so that none overlap")
+    stride: int | None = setting(
+        None, "pixels from one patch to the next; the patch's edge, so that none overlap"
+    )
     bands: tuple[str, ...] = setting((), "bands to keep, such as B02,B03,B04; all where none is named")
-    band_names: tuple[str, ...] = setting((), "names of each file's bands, in order, where the files name none")
+    band_names: tuple[str, ...] = setting(
+        (), "names of each file's bands, in order, where the files name none"
+    )
     sensor: Sensor = setting("auto", "whose bands they are; auto: Sentinel-2's if all names look so")
     place_from: Literal["tile", "folder"] = setting(
         "tile", "of ESA and THEIA products: the place is the MGRS tile, or the folder that holds the product"
     )
     mask: str = setting("auto", "cloud mask: a band's or variable's name, a pattern of files, none, or auto")
-    mask_hidden: tuple[int, ...] = setting((), "numbers of the mask that hide the ground; by the mask's name otherwise")
+    mask_hidden: tuple[int, ...] = setting(
+        (), "numbers of the mask that hide the ground; by the mask's name otherwise"
+    )
     min_clear: float = setting(0.0, "least clear fraction of a patch at a date, 0 to 1; others are dropped")
     min_dates: int = setting(1, "least number of dates a place; others are dropped")
-    on_misaligned: cutting.OnMisaligned = setting("error", "what to do with dates on another grid than the first")
+    on_misaligned: cutting.OnMisaligned = setting(
+        "error", "what to do with dates on another grid than the first"
+    )
     on_missing: OnMissing = setting("error", "what to do with dates that lack a band")
     units: Literal["auto", "reflectance", "dn", "display"] = setting("auto", "what the stored numbers are")
-    scale: float | None = setting(None, "from stored number to reflectance; by the file or the sensor otherwise")
-    offset: float | None = setting(None, "reflectance of stored number 0; by the file or the sensor otherwise")
-    nodata: float | None = setting(None, "stored number that means nothing was measured; by the file otherwise")
+    scale: float | None = setting(
+        None, "from stored number to reflectance; by the file or the sensor otherwise"
+    )
+    offset: float | None = setting(
+        None, "reflectance of stored number 0; by the file or the sensor otherwise"
+    )
+    nodata: float | None = setting(
+        None, "stored number that means nothing was measured; by the file otherwise"
+    )
     licence: str | None = setting(None, "licence and attribution of the imagery, kept with the dataset")
 
     def __post_init__(self) -> None:
@@ -175,8 +192,12 @@ def _encode(
         nodata=options.nodata,
     )  # fmt: skip
     if layout == "theia":
-        own = {"scale": 1 / QUANTIFICATION, "offset": 0.0, "nodata": encodings.THEIA_NODATA}
-        declared = dataclasses.replace(declared, **{k: v for k, v in own.items() if getattr(declared, k) is None})
+        declared = dataclasses.replace(
+            declared,
+            scale=1 / QUANTIFICATION if declared.scale is None else declared.scale,
+            offset=0.0 if declared.offset is None else declared.offset,
+            nodata=encodings.THEIA_NODATA if declared.nodata is None else declared.nodata,
+        )
     shifts = [0.0] * len(collection.scenes)
     if collection.is_sentinel2 and declared.offset is None and _needs_offset(collection):
         shifts = baselines.offsets(collection.scenes, reader, notes)
@@ -220,9 +241,16 @@ def _write(
     if small:
         notes.append(f"{len(small)} places are smaller than a patch of {cut.patch_px} px and left out")
     counts = cutting.Counts()
-    provenance = {"importer": "geotiff", "source": source.name, "layout": layout, "options": to_plain(options)}
+    provenance = {
+        "importer": "geotiff",
+        "source": source.name,
+        "layout": layout,
+        "options": to_plain(options),
+    }
     licence = options.licence or (COPERNICUS if layout in ("esa", "theia") else "not stated")
-    with DatasetWriter(out, bands=bands, patch_px=cut.patch_px, licence=licence, provenance=provenance) as writer:
+    with DatasetWriter(
+        out, bands=bands, patch_px=cut.patch_px, licence=licence, provenance=provenance
+    ) as writer:
         for place in progress(places, "places"):
             for patch in cutting.cut_place(
                 place, cut, reader, counts, min_clear=options.min_clear, min_dates=options.min_dates

@@ -1,0 +1,231 @@
+"""The study behind docs/results/bluemarble.md: SeCo, its rivals and baselines on Blue Marble, at equal steps.
+
+Every job is one training run and its evaluation, made with the `seco` commands a user has, and ends in one JSON file.
+Stop it at any time: the same command goes on, in the middle of a run too. Hours to days on two cores.
+
+  python bench/bluemarble.py --data MOSAICS --eurosat EuroSAT.zip          do what is missing
+  python bench/bluemarble.py --status                                      say what is done
+  python bench/bluemarble.py --table                                       print the tables of the results page
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seco.probes.evaluation import summarise
+from seco.runs import environment, write_json
+
+REPO = Path(__file__).resolve().parent.parent
+RESULTS = REPO / "docs" / "results" / "bluemarble"
+PLACES = 6000
+BATCH = 128
+SEEDS = (0, 1, 2)
+METHODS = ("seco", "moco-tp", "moco")
+LITE0 = "tf_efficientnet_lite0"
+GEOGRAPHY = ("landcover", "climate", "season", "place")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One line of the study: an encoder (trained here, or a baseline) judged on one split of places."""
+
+    name: str
+    seed: int
+    baseline: str | None = None
+    method: str | None = None
+    steps: int = 1000
+    encoder: str = "resnet18"
+    flags: tuple[str, ...] = ()
+    dataset: str = "places"
+    tasks: tuple[str, ...] = (*GEOGRAPHY, "eurosat")
+
+
+def jobs() -> list[Job]:
+    """Return every job, in the order in which they matter."""
+    out = []
+    for seed in SEEDS:
+        for text in ("colour", f"random:resnet18@{seed}", f"imagenet:{LITE0}"):
+            label = text.split("@")[0].replace(":", "-")
+            tasks = GEOGRAPHY if seed and not text.startswith("random") else (*GEOGRAPHY, "eurosat")
+            out.append(Job(name=f"{label}-s{seed}", seed=seed, baseline=text, tasks=tasks))
+        out += [Job(name=f"{m}-1000-s{seed}", seed=seed, method=m) for m in METHODS]
+    out.append(Job(name=f"random-{LITE0}-s0", seed=0, baseline=f"random:{LITE0}"))
+    out.append(Job(name="seco-lite0-1000-s0", seed=0, method="seco", encoder=LITE0))
+    out.append(Job(name="eurosat-moco-1000-s0", seed=0, method="moco", dataset="eurosat", tasks=("eurosat",)))
+    out += [Job(name=f"{m}-3000-s0", seed=0, method=m, steps=3000) for m in METHODS]
+    return out
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where things are."""
+
+    work: Path
+    results: Path
+    data: Path | None
+    eurosat: Path | None
+    nice: int
+
+    def seco(self, *words: str | Path) -> None:
+        """Run a seco command; its output goes to the terminal."""
+        command = [sys.executable, "-m", "seco.cli", *map(str, words)]
+        print("$ seco " + " ".join(map(str, words)), flush=True)
+        subprocess.run(command, check=True, preexec_fn=(lambda: os.nice(self.nice)) if self.nice else None)
+
+    def dataset(self, kind: str) -> Path:
+        """Return the dataset of a kind, made if it is missing."""
+        out = self.work / kind
+        if (out / "dataset.json").is_file():
+            return out
+        if kind == "places":
+            if self.data is None:
+                raise SystemExit("bench: --data is missing: the folder of the twelve Blue Marble mosaics")
+            self.seco("dataset", "import", "bluemarble", self.data, out, "--places", str(PLACES))
+            return out
+        if self.eurosat is None:
+            raise SystemExit("bench: --eurosat is missing: the path of EuroSAT.zip")
+        lists = _split_lists(self.eurosat, self.work)
+        self.seco(
+            "dataset", "import", "images", self.eurosat, out, "--split-files", ",".join(map(str, lists))
+        )
+        return out
+
+    def run(self, job: Job) -> None:
+        """Train if need be, evaluate, and write the job's JSON."""
+        started = time.time()
+        source = job.baseline
+        if job.method is not None:
+            run = self.work / "runs" / job.name
+            resume = ("--resume",) if (run / "config.yaml").is_file() else ()
+            self.seco(
+                "pretrain", "--data", self.dataset(job.dataset), "--method", job.method, "--encoder", job.encoder,
+                "--steps", str(job.steps), "--batch-size", str(BATCH), "--seed", str(job.seed), "--split-seed",
+                str(job.seed), "--checkpoint-every", "50", "--out", run, *job.flags, *resume,
+            )  # fmt: skip
+            source = str(run)
+        rows: list[dict[str, Any]] = []
+        assert source is not None
+        for task in job.tasks:
+            rows += self.evaluate(job, source, task)
+        about = {
+            "job": dataclasses.asdict(job), "seconds": round(time.time() - started), "machine": platform.processor(),
+            "environment": environment(), "rows": [{**r, "encoder": _label(job)} for r in rows],
+        }  # fmt: skip
+        write_json(self.results / f"{job.name}.json", about)
+
+    def evaluate(self, job: Job, source: str, task: str) -> list[dict[str, Any]]:
+        """Run one task; features and every head are judged where the question is what a head keeps."""
+        file = self.work / "scores" / f"{job.name}-{task}.json"
+        if not file.is_file():
+            words: list[str | Path] = ["evaluate", source, "--json", file]
+            if task == "eurosat":
+                words += ["--task", "images", "--data", self.dataset("eurosat")]
+            else:
+                words += ["--task", task, "--data", self.dataset("places"), "--split-seeds", str(job.seed)]
+                words += ["--outputs", "all"]
+            self.seco(*words)
+        rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+        return [{**r, "task": task} for r in rows]
+
+
+def _label(job: Job) -> str:
+    """Return what rows of several seeds have in common."""
+    return job.name.rsplit("-s", 1)[0]
+
+
+def _split_lists(archive: Path, work: Path) -> list[Path]:
+    """Write which EuroSAT images are for training, validation and testing: 60/20/20 a class, seed 0."""
+    with zipfile.ZipFile(archive) as names:
+        images = sorted(n for n in names.namelist() if n.lower().endswith((".jpg", ".png", ".tif")))
+    classes: dict[str, list[str]] = {}
+    for name in images:
+        classes.setdefault(name.split("/")[-2], []).append(name)
+    parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    generator = np.random.default_rng(0)
+    for members in classes.values():
+        order = generator.permutation(len(members))
+        cut = (int(0.6 * len(members)), int(0.8 * len(members)))
+        for part, chosen in zip(parts, np.split(order, cut), strict=True):
+            parts[part] += [members[i] for i in chosen]
+    files = []
+    work.mkdir(parents=True, exist_ok=True)
+    for part, members in parts.items():
+        file = work / f"eurosat-{part}.txt"
+        file.write_text("\n".join(sorted(members)) + "\n", encoding="utf-8")
+        files.append(file)
+    return files
+
+
+def table(results: Path) -> str:
+    """Return the results as Markdown: a table a task, mean and spread over seeds."""
+    rows = [
+        r for f in sorted(results.glob("*.json")) for r in json.loads(f.read_text(encoding="utf-8"))["rows"]
+    ]
+    lines = []
+    for task in (*GEOGRAPHY, "eurosat"):
+        metrics = ("map", "cmc@1") if task == "place" else ("accuracy",)
+        summary = summarise([r for r in rows if r["task"] == task and r["metric"] in metrics])
+        lines += [
+            f"\n### {task}\n",
+            "| encoder | output | probe | metric | value | spread | balanced | seeds |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for s in sorted(summary, key=lambda s: (s["probe"], s["metric"], s["output"] or "", s["value"])):
+            spread = "" if s["spread"] is None else f"{100 * s['spread']:.1f}"
+            balanced = "" if s["balanced_accuracy"] is None else f"{100 * s['balanced_accuracy']:.1f}"
+            lines.append(
+                f"| {s['encoder']} | {s['output'] or ''} | {s['probe']} | {s['metric']} | {100 * s['value']:.1f} "
+                f"| {spread} | {balanced} | {s['num_seeds']} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Do what is missing, say what is done, or print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    root = os.environ.get("SECO_DATA")
+    parser.add_argument(
+        "--data", type=Path, default=Path(root) / "bluemarble" if root else None, help="the mosaics"
+    )
+    parser.add_argument(
+        "--eurosat", type=Path, default=Path(root) / "EuroSAT.zip" if root else None, help="EuroSAT.zip"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path("bench-out/bluemarble"), help="datasets and runs, large"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="one JSON a finished job")
+    parser.add_argument("--only", default="", help="jobs whose names contain this, comma-separated")
+    parser.add_argument("--nice", type=int, default=0, help="lower the priority, 0-19")
+    parser.add_argument("--status", action="store_true", help="say what is done")
+    parser.add_argument("--table", action="store_true", help="print the tables")
+    args = parser.parse_args()
+    if args.table:
+        print(table(args.results))
+        return
+    wanted = [j for j in jobs() if any(w in j.name for w in args.only.split(","))]
+    if args.status:
+        for job in wanted:
+            print(f"{'done' if (args.results / f'{job.name}.json').is_file() else 'to do':6} {job.name}")
+        return
+    bench = Bench(work=args.work, results=args.results, data=args.data, eurosat=args.eurosat, nice=args.nice)
+    for job in wanted:
+        if not (args.results / f"{job.name}.json").is_file():
+            bench.run(job)
+
+
+if __name__ == "__main__":
+    main()

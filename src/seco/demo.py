@@ -1,0 +1,157 @@
+"""`seco demo`: the whole way on real imagery, in minutes, with pictures. Stages are kept; the same command goes on."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seco.config import setting
+from seco.errors import ConfigError, DatasetError, FetchError
+from seco.runs import CONFIG_NAME, cache_folder, write_rows
+
+TASKS = ("landcover", "climate", "season", "place")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Settings of the demo: small enough for two cores and a few minutes."""
+
+    data: Path | None = setting(
+        None,
+        "folder of the twelve mosaics; default: $SECO_DATA/bluemarble, else fetched once from NASA (21 MB)",
+    )
+    num_places: int = setting(1500, "places to cut", flag="--places")
+    steps: int = setting(400, "pre-training steps")
+    batch_size: int = setting(32, "places a step")
+    encoder: str = setting("resnet18", "any timm model")
+    seed: int = setting(0, "seed of places, weights and views")
+    device: str = setting("auto", "auto, cpu, cuda, ...")
+
+    def __post_init__(self) -> None:
+        if self.num_places < 50:
+            raise ConfigError(
+                f"{self.num_places} places; the demo needs at least 50 to hold some out (--places)"
+            )
+
+
+def find_mosaics(data: Path | None, say: Callable[[str], None]) -> Path:
+    """Return the folder of mosaics: the one given, $SECO_DATA/bluemarble, or a fetched copy.
+
+    Raises:
+        DatasetError: the folder given does not exist, or nothing serves.
+    """
+    if data is not None:
+        if not data.is_dir():
+            raise DatasetError(
+                f"--data {data} is not a folder; give the one that holds the twelve Blue Marble mosaics"
+            )
+        return data
+    root = os.environ.get("SECO_DATA")
+    if root and (Path(root) / "bluemarble").is_dir():
+        return Path(root) / "bluemarble"
+    from seco.data.fetching import fetch_bluemarble
+
+    folder = cache_folder() / "bluemarble"
+    try:
+        return fetch_bluemarble(folder, say=say)
+    except FetchError as err:
+        raise DatasetError(
+            f"no Blue Marble mosaics: --data was not given, $SECO_DATA/bluemarble is not there, and {err}"
+        ) from err
+
+
+def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
+    """Run or go on with the demo in `out`; return the result rows.
+
+    The folder then holds `dataset`, `run`, `scores.json` and `pictures`.
+    """
+    from seco.data import importing
+    from seco.data.dataset import open_dataset
+    from seco.data.importers.bluemarble import Options as Places
+    from seco.data.sheet import draw_dataset_sheet
+
+    started = time.perf_counter()
+
+    def stage(text: str) -> None:
+        say(f"\n[{time.perf_counter() - started:4.0f} s] {text}")
+
+    folder = out / "dataset"
+    if not (folder / "dataset.json").is_file():
+        mosaics = find_mosaics(demo.data, say)
+        stage(
+            f"dataset: {demo.num_places} places around the world's cities, twelve months each, from {mosaics}"
+        )
+        options = Places(num_places=demo.num_places, seed=demo.seed)
+        importing.find("bluemarble").run(mosaics, folder, options)
+    dataset = open_dataset(folder)
+    if dataset.meta.num_places != demo.num_places or dataset.meta.provenance["options"]["seed"] != demo.seed:
+        raise ConfigError(
+            f"{folder} holds {dataset.meta.num_places} places of seed {dataset.meta.provenance['options']['seed']}, "
+            f"asked are {demo.num_places} of seed {demo.seed}; choose another --out or remove it"
+        )
+    pictures = out / "pictures"
+    made = [draw_dataset_sheet(dataset, pictures / "seasons.png", num_places=6, seed=demo.seed)]
+    made.append(_draw_views(demo, folder, pictures / "views.png"))
+    stage(f"pre-training: SeCo, {demo.encoder}, {demo.steps} steps of {demo.batch_size} places")
+    _train(demo, folder, out / "run", say)
+    made.append(_draw_curves(out / "run", pictures / "curves.png"))
+    stage("evaluation: SeCo against colour statistics and random weights, on places held out by block")
+    rows = _evaluate(demo, folder, out / "run")
+    write_rows(out / "scores.json", rows)
+    made.append(_draw_scores(rows, pictures / "scores.png"))
+    stage("done")
+    for picture in made:
+        say(f"picture: {picture}")
+    say(f"encoder: {out / 'run'}    scores: {out / 'scores.json'}")
+    return rows
+
+
+def _draw_views(demo: Demo, folder: Path, out: Path) -> Path:
+    from seco.train.preview import preview
+    from seco.train.settings import Pretrain
+
+    preview(Pretrain(data=folder, seed=demo.seed, split_seed=demo.seed), out, num_places=3)
+    return out
+
+
+def _train(demo: Demo, folder: Path, run: Path, say: Callable[[str], None]) -> None:
+    from seco.train.loop import pretrain
+    from seco.train.settings import Pretrain
+
+    config = Pretrain(
+        data=folder, method="seco", encoder=demo.encoder, steps=demo.steps, batch_size=demo.batch_size,
+        seed=demo.seed, split_seed=demo.seed, device=demo.device,
+    )  # fmt: skip
+    pretrain(config, run, resume=(run / CONFIG_NAME).is_file(), say=say)
+
+
+def _draw_curves(run: Path, out: Path) -> Path:
+    from seco.report.curves import draw_curves
+
+    return draw_curves([run], out)
+
+
+def _evaluate(demo: Demo, folder: Path, run: Path) -> list[dict[str, Any]]:
+    from seco.probes import evaluation
+    from seco.report.scores import print_scores
+    from seco.use.load import load_encoder
+
+    names = (str(run), f"random:{demo.encoder}", "colour")
+    encoders = [load_encoder(n, device=demo.device) for n in names]
+    rows: list[dict[str, Any]] = []
+    for name in TASKS:
+        task = evaluation.find(name)
+        wanted = ("all",) if name in ("season", "place") else ("features",)
+        options = task.Options(outputs=wanted, split_seeds=(demo.seed,))
+        found = evaluation.evaluate(encoders, name, folder, options).rows
+        print_scores(found, title=f"{name}: {task.HELP}")
+        rows += found
+    return rows
+
+
+def _draw_scores(rows: list[dict[str, Any]], out: Path) -> Path:
+    from seco.report.scores import draw_scores
+
+    return draw_scores(rows, out)
