@@ -83,7 +83,7 @@ def _coerce(name: str, value: Any, kind: Any) -> Any:
         raise ConfigError(f"setting {name}: got nothing; give a {_name(kind)}")
     try:
         return _convert(name, value, kind)
-    except (TypeError, ValueError) as err:
+    except (TypeError, ValueError, OverflowError) as err:
         raise ConfigError(f"setting {name}: {value!r} is not a valid {_name(kind)}") from err
 
 
@@ -111,11 +111,14 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
         if lowered not in ("true", "false", "yes", "no", "1", "0"):
             raise ValueError(value)
         return lowered in ("true", "yes", "1")
-    if kind is int and isinstance(value, (bool, float)) and value != int(value):
+    return _number(value, kind) if kind in (int, float) else kind(value)
+
+
+def _number(value: Any, kind: type) -> Any:
+    """Return an int or float; True is no number, and 2.5 is no int."""
+    if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
         raise ValueError(value)
-    if kind is int and isinstance(value, str):
-        return int(value.replace("_", ""))
-    return kind(value)
+    return kind(value.replace("_", "")) if isinstance(value, str) else kind(value)
 
 
 def _name(kind: Any) -> str:
@@ -130,7 +133,7 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
     """
     kinds = hints(cls)
     names = [f.name for f in dataclasses.fields(typing.cast(Any, cls)) if f.init]
-    unknown = sorted(set(values) - set(names))
+    unknown = sorted(str(k) for k in set(values) - set(names))
     if unknown:
         raise ConfigError(f"unknown setting {', '.join(unknown)}; known: {', '.join(names)}")
     return cls(**{k: _coerce(k, v, kinds[k]) for k, v in values.items()})
@@ -185,7 +188,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def write_yaml(config: Any, path: Path) -> None:
-    """Write a config dataclass as YAML, in field order."""
+    """Write a config dataclass as YAML, in field order, under a temporary name that is then renamed."""
     import yaml
 
-    path.write_text(yaml.safe_dump(to_plain(config), sort_keys=False), encoding="utf-8")
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        temporary.write_text(yaml.safe_dump(to_plain(config), sort_keys=False), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as err:
+        raise ConfigError(f"cannot write {path}: {err}; free disk space or choose another folder") from err
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -65,7 +65,7 @@ def find_mosaics(data: Path | None, say: Callable[[str], None]) -> Path:
 def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
     """Run or go on with the demo in `out`; return the result rows.
 
-    The folder then holds `dataset`, `run`, `scores.json` and `pictures`.
+    The folder then holds `dataset`, `seco` (the run), `scores.json` and `pictures`.
     """
     from seco.data import importing
     from seco.data.dataset import open_dataset
@@ -95,10 +95,10 @@ def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> li
     made = [draw_dataset_sheet(dataset, pictures / "seasons.png", num_places=6, seed=demo.seed)]
     made.append(_draw_views(demo, folder, pictures / "views.png"))
     stage(f"pre-training: SeCo, {demo.encoder}, {demo.steps} steps of {demo.batch_size} places")
-    _train(demo, folder, out / "run", say)
-    made.append(_draw_curves(out / "run", pictures / "curves.png"))
+    _train(demo, folder, out / "seco", say)
+    made.append(_draw_curves(out / "seco", pictures / "curves.png"))
     stage("evaluation: SeCo against colour statistics and random weights, on places held out by block")
-    rows = _evaluate(demo, folder, out / "run")
+    rows = _evaluate(demo, folder, out / "seco")
     write_rows(out / "scores.json", rows)
     made.append(_draw_scores(rows, pictures / "scores.png"))
     stage("done")

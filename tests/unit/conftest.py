@@ -65,7 +65,7 @@ def write_dataset(
                         label=labels[i] if labels else None,
                         split=splits[i] if splits else None,
                         **where,
-                    )  # fmt: skip
+                    )
                 )
     return out
 

@@ -102,6 +102,6 @@ def offsets(scenes: Sequence[Scene], reader: PixelReader, notes: list[str]) -> l
 def _compare(scene: Scene, offset: float, notes: list[str], *, told: bool | None) -> None:
     if told is not None and told != (offset != 0):
         notes.append(
-            f"{scene.item}: baseline {scene.baseline} means offset {offset:g}, but its dark pixels say otherwise; the baseline "
-            "is taken (--offset overrides)"
+            f"{scene.item}: baseline {scene.baseline} means offset {offset:g}, but its dark pixels say otherwise; the "
+            "baseline is taken (--offset overrides)"
         )

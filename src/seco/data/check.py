@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def check(dataset: Dataset) -> list[Problem]:
     Returns:
         The problems found; an empty list means that the dataset is whole.
     """
-    problems = _check_index(dataset)
+    problems = _check_files(dataset) + _check_index(dataset)
     checksums = dataset.index["checksum"].to_pylist()
     for start in progress(range(0, len(dataset), CHUNK_PATCHES), "check"):
         stop = min(start + CHUNK_PATCHES, len(dataset))
@@ -52,6 +53,22 @@ def _check_block(dataset: Dataset, checksums: list[str], start: int, stop: int) 
         found = fmt.checksum([p[row - start] for p in planes])
         if found != checksums[row]:
             out.append(Problem(f"patch {row}", f"checksum {found}, the index says {checksums[row]}"))
+    return out
+
+
+def _check_files(dataset: Dataset) -> list[Problem]:
+    """Compare the small files with their checksums, where the dataset has them."""
+    values = json.loads((dataset.path / fmt.META_NAME).read_text(encoding="utf-8"))
+    out = []
+    has_checksums = "checksum" in values or "files" in values
+    if has_checksums and values.get("checksum") != fmt.json_checksum(values):
+        out.append(Problem(fmt.META_NAME, "does not have the checksum it was written with: damaged, or edited by hand"))
+    for name, wanted in dataset.meta.files.items():
+        file = dataset.path / name
+        if not file.is_file():
+            out.append(Problem(name, "is missing"))
+        elif fmt.file_checksum(file) != wanted:
+            out.append(Problem(name, f"does not have the checksum that {fmt.META_NAME} says"))
     return out
 
 

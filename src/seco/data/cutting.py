@@ -19,6 +19,10 @@ from seco.data.writer import Patch
 from seco.errors import DatasetError
 
 OnMisaligned = Literal["error", "resample"]
+MASK = "mask"
+"""Stands for a scene's cloud mask among the names of its bands."""
+HOLD_BYTES = 128 * 2**20
+"""Pixels held at once, about."""
 _MAX_REFLECTANCE = 3.0
 """No surface is three times as bright as a white diffuser; a mean above it means that numbers are not reflectance."""
 
@@ -46,9 +50,11 @@ class Cut:
     Attributes:
         native_px: for each band the edge of a patch in its own pixels, or None where it is repeated onto the finest grid.
         targets: for each band the encoding that the dataset holds.
-        sources: the encoding of each plane, by file and band name; those not listed are in the target's.
+        sources: the encoding of each plane, by file and band name.
         rule: how masks are read.
         check_floats: refuse floats that cannot be reflectance.
+        min_clear: least clear fraction of a patch at a date.
+        min_dates: least number of dates of a patch.
     """
 
     patch_px: int
@@ -58,6 +64,8 @@ class Cut:
     sources: Mapping[tuple[str, str], Encoding]
     rule: MaskRule | None
     check_floats: bool
+    min_clear: float
+    min_dates: int
 
 
 @dataclasses.dataclass
@@ -104,7 +112,7 @@ def _plan_place(
         if scene.mask is not None and factors(fine, scene.mask.grid) is None:
             if on_misaligned == "error":
                 raise DatasetError(_misaligned(name, scene, "of the cloud mask", scene.mask.grid, fine))
-            onto.add((i, "mask"))
+            onto.add((i, MASK))
     return Place(name=name, grid=fine, grids=grids, scenes=scenes, onto=frozenset(onto))
 
 
@@ -129,55 +137,104 @@ def native_sizes(
     return out
 
 
-def cut_place(
-    place: Place, cut: Cut, reader: PixelReader, counts: Counts, *, min_clear: float, min_dates: int
-) -> Iterator[Patch]:
-    """Yield the patches of a place, tile by tile, each tile's dates in order."""
-    for tile in tiles(place.grid, patch_px=cut.patch_px, stride_px=cut.stride_px):
-        patches = []
-        for i in range(len(place.scenes)):
-            patch = _cut_scene(place, i, tile, cut, reader, counts, min_clear)
-            if patch is not None:
-                patches.append(patch)
-        if len(patches) < min_dates:
-            counts.few_dates += bool(patches)
-            continue
-        yield from patches
+@dataclasses.dataclass(frozen=True)
+class Cutter:
+    """Cuts places into patches. A batch of tiles is held with all their dates, so that each file is opened once a batch."""
 
+    cut: Cut
+    reader: PixelReader
+    counts: Counts
 
-def _cut_scene(
-    place: Place, position: int, tile: Tile, cut: Cut, reader: PixelReader, counts: Counts, min_clear: float
-) -> Patch | None:
-    """Return the patch of one scene, or None where it holds nothing or too little of the ground is seen."""
-    scene = place.scenes[position]
-    pixels: dict[str, np.ndarray] = {}
-    missing: list[np.ndarray] = []
-    for band, target in cut.targets.items():
-        plane = scene.planes[band]
-        onto = place.grids[band] if (position, band) in place.onto else None
-        source = cut.sources.get((plane.path, band), target)
-        stored = _read_band(plane, place, band, tile, cut, reader, onto, source)
-        pixels[band] = convert(stored, source, target)
-        missing.append(_spread(empty(stored, source.nodata), cut.patch_px))
-        if cut.check_floats and source.units == "reflectance":
-            _check_reflectance(stored, source, plane.path, band)
-    if np.logical_and.reduce(missing).all():
-        counts.empty += 1
-        return None
-    clear = None
-    if cut.rule is not None and scene.mask is not None:
-        hidden = _read_mask(scene.mask, place, tile, cut, reader, resample=(position, "mask") in place.onto)
-        clear = float(1.0 - (hidden | np.logical_or.reduce(missing)).mean())
-    if min_clear > 0 and (clear is None or clear < min_clear):
-        counts.cloudy += clear is not None
-        counts.unmasked += clear is None
-        return None
-    lon, lat = _centre(place.grid, tile, cut.patch_px)
-    return Patch(
-        place=f"{place.name}_r{tile.number_row:03d}_c{tile.number_col:03d}",
-        pixels=pixels, date=scene.when.date(), lon=lon, lat=lat, crs=place.grid.crs,
-        transform=place.grid.window(tile.row, tile.col), item=scene.item, baseline=scene.baseline, clear_fraction=clear,
-    )  # fmt: skip
+    def patches(self, place: Place) -> Iterator[Patch]:
+        """Yield the patches of a place, tile by tile, each tile's dates in order.
+
+        Raises:
+            DatasetError: a file cannot be read, or its numbers are not what they are taken for.
+        """
+        todo = tiles(place.grid, patch_px=self.cut.patch_px, stride_px=self.cut.stride_px)
+        size = sum(np.dtype(t.dtype).itemsize for t in self.cut.targets.values()) * self.cut.patch_px**2
+        at_once = max(1, HOLD_BYTES // (size * len(place.scenes)))
+        for start in range(0, len(todo), at_once):
+            batch = todo[start : start + at_once]
+            found: list[list[Patch]] = [[] for _ in batch]
+            for i in range(len(place.scenes)):
+                for tile, patches in zip(batch, found, strict=True):
+                    patch = self._patch(place, i, tile)
+                    if patch is not None:
+                        patches.append(patch)
+            for patches in found:
+                if len(patches) < self.cut.min_dates:
+                    self.counts.few_dates += bool(patches)
+                else:
+                    yield from patches
+
+    def _patch(self, place: Place, position: int, tile: Tile) -> Patch | None:
+        """Return the patch of one scene, or None where it holds nothing or too little of the ground is seen."""
+        scene = place.scenes[position]
+        pixels: dict[str, np.ndarray] = {}
+        missing: list[np.ndarray] = []
+        for band, target in self.cut.targets.items():
+            source = self.cut.sources[scene.planes[band].path, band]
+            stored = self._band(place, position, band, tile, source)
+            if self.cut.check_floats and source.units == "reflectance":
+                _check_reflectance(stored, source, scene.planes[band].path, band)
+            pixels[band] = convert(stored, source, target)
+            missing.append(_spread(empty(stored, source.nodata), self.cut.patch_px))
+        if np.logical_and.reduce(missing).all():
+            self.counts.empty += 1
+            return None
+        clear = None
+        if self.cut.rule is not None and scene.mask is not None:
+            hidden = self._hidden(place, position, tile, scene.mask, self.cut.rule)
+            clear = float(1.0 - (hidden | np.logical_or.reduce(missing)).mean())
+        if self.cut.min_clear > 0 and (clear is None or clear < self.cut.min_clear):
+            self.counts.cloudy += clear is not None
+            self.counts.unmasked += clear is None
+            return None
+        lon, lat = _centre(place.grid, tile, self.cut.patch_px)
+        return Patch(
+            place=f"{place.name}_r{tile.number_row:03d}_c{tile.number_col:03d}",
+            pixels=pixels, date=scene.when.date(), lon=lon, lat=lat, crs=place.grid.crs,
+            transform=place.grid.window(tile.row, tile.col), item=scene.item, baseline=scene.baseline,
+            clear_fraction=clear,
+        )  # fmt: skip
+
+    def _band(self, place: Place, position: int, band: str, tile: Tile, source: Encoding) -> np.ndarray:
+        """Return the stored numbers of one band, in its own pixels or repeated onto the finest grid."""
+        plane, grid = place.scenes[position].planes[band], place.grids[band]
+        onto = grid if (position, band) in place.onto else None
+        nodata = float("nan") if source.dtype.startswith("float") else source.nodata
+        if onto is not None and nodata is None:
+            raise DatasetError(
+                f"{plane.path} declares no nodata number, which resampling needs; give --nodata"
+            )
+        native = self.cut.native_px[band]
+        if native is not None:
+            factor = self.cut.patch_px // native
+            row, col = tile.row // factor, tile.col // factor
+            return self.reader.read(plane, row, col, native, native, onto=onto, nodata=nodata)
+        down, across = factors(place.grid, grid) or (1.0, 1.0)
+        rows = span(tile.row, self.cut.patch_px, down, grid.height)
+        cols = span(tile.col, self.cut.patch_px, across, grid.width)
+        pixels = self.reader.read(
+            plane, rows.start, cols.start, rows.size, cols.size, onto=onto, nodata=nodata
+        )
+        return pixels[rows.take][:, cols.take]
+
+    def _hidden(self, place: Place, position: int, tile: Tile, mask: Plane, rule: MaskRule) -> np.ndarray:
+        """Return where the ground is hidden, on the finest grid."""
+        size = self.cut.patch_px
+        factor = factors(place.grid, mask.grid)
+        if factor is None or (position, MASK) in place.onto:
+            # A pixel outside the mask was not looked at; 255 stands for that and no rule calls it clear.
+            pixels = self.reader.read(
+                mask, tile.row, tile.col, size, size, onto=place.grid, nodata=255.0, nearest=True
+            )
+            return rule.unclear(pixels, 255.0)
+        rows = span(tile.row, size, factor[0], mask.grid.height)
+        cols = span(tile.col, size, factor[1], mask.grid.width)
+        pixels = self.reader.read(mask, rows.start, cols.start, rows.size, cols.size)
+        return rule.unclear(pixels, mask.nodata)[rows.take][:, cols.take]
 
 
 def _check_reflectance(stored: np.ndarray, source: Encoding, path: str, band: str) -> None:
@@ -189,59 +246,10 @@ def _check_reflectance(stored: np.ndarray, source: Encoding, path: str, band: st
         )
 
 
-def _read_band(
-    plane: Plane,
-    place: Place,
-    band: str,
-    tile: Tile,
-    cut: Cut,
-    reader: PixelReader,
-    onto: Grid | None,
-    source: Encoding,
-) -> np.ndarray:
-    grid = place.grids[band]
-    nodata = float("nan") if source.dtype.startswith("float") else source.nodata
-    if onto is not None and nodata is None:
-        raise DatasetError(f"{plane.path} declares no nodata number, which resampling needs; give --nodata")
-    native = cut.native_px[band]
-    if native is not None:
-        factor = cut.patch_px // native
-        return reader.read(
-            plane, tile.row // factor, tile.col // factor, native, native, onto=onto, nodata=nodata
-        )
-    factor_down, factor_across = factors(place.grid, grid) or (1.0, 1.0)
-    rows = span(tile.row, cut.patch_px, factor_down, grid.height)
-    cols = span(tile.col, cut.patch_px, factor_across, grid.width)
-    pixels = reader.read(plane, rows.start, cols.start, rows.size, cols.size, onto=onto, nodata=nodata)
-    return pixels[rows.take][:, cols.take]
-
-
-def _read_mask(
-    plane: Plane, place: Place, tile: Tile, cut: Cut, reader: PixelReader, *, resample: bool
-) -> np.ndarray:
-    """Return where the ground is hidden, on the finest grid."""
-    assert cut.rule is not None
-    if resample:
-        # A pixel outside the mask was not looked at; 255 stands for that and no rule calls it clear.
-        pixels = reader.read(
-            plane, tile.row, tile.col, cut.patch_px, cut.patch_px, onto=place.grid, nodata=255, nearest=True
-        )
-        return cut.rule.unclear(pixels, 255)
-    factor = factors(place.grid, plane.grid)
-    assert factor is not None
-    rows = span(tile.row, cut.patch_px, factor[0], plane.grid.height)
-    cols = span(tile.col, cut.patch_px, factor[1], plane.grid.width)
-    pixels = reader.read(plane, rows.start, cols.start, rows.size, cols.size)
-    return cut.rule.unclear(pixels, plane.nodata)[rows.take][:, cols.take]
-
-
 def _spread(mask: np.ndarray, patch_px: int) -> np.ndarray:
     """Repeat a coarser band's mask onto the finest grid."""
-    return (
-        mask
-        if len(mask) == patch_px
-        else mask.repeat(patch_px // len(mask), 0).repeat(patch_px // len(mask), 1)
-    )
+    times = patch_px // len(mask)
+    return mask if times == 1 else mask.repeat(times, 0).repeat(times, 1)
 
 
 def _centre(grid: Grid, tile: Tile, patch_px: int) -> tuple[float | None, float | None]:

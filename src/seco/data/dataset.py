@@ -42,7 +42,7 @@ class Dataset:
         """The index, a row a patch (docs/dataset-format.md lists its columns)."""
         file = self.path / fmt.INDEX_NAME
         try:
-            table = pq.read_table(file)
+            table = pq.read_table(file, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as err:
             raise DatasetError(f"cannot read {file}: {err}; import the dataset again") from err
         missing = [n for n in fmt.INDEX_SCHEMA.names if n not in table.column_names]
@@ -116,7 +116,7 @@ class Dataset:
         try:
             root = zarr.open_group(self.path / fmt.ARCHIVE_NAME, mode="r", zarr_format=3)
             arrays = [root[g.name] for g in self.meta.groups]
-        except (OSError, KeyError, ValueError) as err:
+        except (OSError, KeyError, ValueError, TypeError) as err:
             raise DatasetError(
                 f"cannot read the archive of {self.path}: {err}; import the dataset again"
             ) from err

@@ -32,13 +32,13 @@ def month_name(month: int) -> str:
 
 
 def fetch_bluemarble(
-    folder: Path, *, base: str = NASA, say: Callable[[str], None] = print, pause_s: float = 2.0
+    folder: Path, *, base: str | None = None, say: Callable[[str], None] = print, pause_s: float = 2.0
 ) -> Path:
     """Fetch what is missing of the twelve mosaics into `folder`.
 
     Args:
         folder: where they go; finished ones are kept, a `.partial` one is gone on with.
-        base: address of the folder that holds a folder a month.
+        base: address of the folder that holds a folder a month; NASA's by default.
         say: takes a line a month.
         pause_s: wait between tries, doubled each time, unless the server says Retry-After.
 
@@ -53,7 +53,7 @@ def fetch_bluemarble(
         target = folder / month_name(month)
         if target.is_file():
             continue
-        num_bytes = _fetch_one(f"{base}/{name}/{month_name(month)}", target, pause_s)
+        num_bytes = _fetch_one(f"{base or NASA}/{name}/{month_name(month)}", target, pause_s)
         say(f"fetched {month} of 12: {target.name}, {num_bytes / 1e6:.1f} MB")
     return folder
 

@@ -57,7 +57,7 @@ INDEX_DOCS = {
     "checksum": "BLAKE2b-64 of the stored pixels",
     "label": "class name, where the source has one",
     "split": "the source's own split (train, val, test), where it has one",
-    "geometry": "footprint, WKB polygon in longitude/latitude",
+    "geometry": "footprint, WKB polygon in longitude/latitude; without a transform a box around the centre",
 }
 
 
@@ -83,10 +83,12 @@ class DatasetMeta:
     num_places: int
     licence: str
     provenance: dict[str, Any]
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Checksums of the index and of the archive's metadata, by path; of the pixels each index row has its own."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the contents of `dataset.json`."""
-        return {
+        values: dict[str, Any] = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "num_places": self.num_places,
@@ -96,7 +98,24 @@ class DatasetMeta:
             "groups": [dataclasses.asdict(g) for g in self.groups],
             "licence": self.licence,
             "provenance": self.provenance,
+            "files": self.files,
         }
+        # As it reads back: what JSON cannot say is text, and so are keys.
+        plain = json.loads(json.dumps(values, default=str))
+        return plain | {"checksum": json_checksum(plain)}
+
+
+def json_checksum(values: Mapping[str, Any]) -> str:
+    """Hash what `dataset.json` says, but for its own `checksum`: keys sorted, no spaces."""
+    told = {k: v for k, v in values.items() if k != "checksum"}
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def file_checksum(file: Path) -> str:
+    """Hash a file's bytes (BLAKE2b-64)."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 def read_meta(path: Path) -> DatasetMeta:
@@ -130,6 +149,7 @@ def read_meta(path: Path) -> DatasetMeta:
             num_places=int(values["num_places"]),
             licence=str(values["licence"]),
             provenance=dict(values["provenance"]),
+            files=dict(values.get("files", {})),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as err:
         raise DatasetError(

@@ -67,7 +67,13 @@ def parse_date(text: str) -> datetime.datetime:
     year, month, day, hour, minute, second = (int(g) if g else None for g in match.groups())
     try:
         return datetime.datetime(
-            year or 0, month or 0, 1 if day is None else day, hour or 0, minute or 0, second or 0, tzinfo=datetime.UTC
+            year or 0,
+            month or 0,
+            1 if day is None else day,
+            hour or 0,
+            minute or 0,
+            second or 0,
+            tzinfo=datetime.UTC,
         )
     except ValueError as err:
         raise DatasetError(f"{text!r} is no date ({err})") from err

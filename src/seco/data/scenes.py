@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -227,4 +227,6 @@ def _choose_bands(names: Sequence[str], wanted: Sequence[str], *, is_sentinel2: 
 def _item(draft: _Draft) -> str:
     """Name a scene after its files: the only one, or what their names begin with."""
     stems = sorted({PurePosixPath(file).stem for _, file, _ in draft.found.values()})
-    return os.path.commonprefix(stems).rstrip("_-. ") or draft.when.date().isoformat()
+    # Of sorted names the first and the last differ soonest.
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(stems[0], stems[-1], strict=False))
+    return "".join(a for a, _ in alike).rstrip("_-. ") or draft.when.date().isoformat()

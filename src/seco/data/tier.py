@@ -132,7 +132,8 @@ class _Statistics:
 
     def __init__(self, bands: tuple[Band, ...], dtype: np.dtype) -> None:
         self.bands = bands
-        self.exact = dtype.kind == "u" and dtype.itemsize <= 2
+        self.exact = dtype.kind in "iu" and dtype.itemsize <= 2
+        self.lowest = int(np.iinfo(dtype).min) if self.exact else 0
         self.counts = [np.zeros(2 ** (8 * dtype.itemsize) if self.exact else 0, np.int64) for _ in bands]
         self.num = np.zeros(len(bands))
         self.sum = np.zeros(len(bands))
@@ -143,7 +144,8 @@ class _Statistics:
         for i, band in enumerate(self.bands):
             values = block[:, i].ravel()
             if self.exact:
-                self.counts[i] += np.bincount(values, minlength=len(self.counts[i]))
+                levels = values.astype(np.int32) - self.lowest
+                self.counts[i] += np.bincount(levels, minlength=len(self.counts[i]))
                 continue
             values = values[np.isfinite(values)].astype(np.float64)
             if band.nodata is not None:
@@ -165,16 +167,16 @@ class _Statistics:
 
     def _exact(self, i: int, band: Band) -> tuple[float, float, float, float]:
         counts = self.counts[i].astype(np.float64)
-        if band.nodata is not None and 0 <= band.nodata < len(counts):
-            counts[int(band.nodata)] = 0
+        if band.nodata is not None and 0 <= band.nodata - self.lowest < len(counts):
+            counts[int(band.nodata) - self.lowest] = 0
         total = counts.sum()
         if total == 0:
             raise DatasetError(f"band {band.name} holds nothing but nodata; choose other bands")
-        values = np.arange(len(counts))
+        values = np.arange(len(counts)) + self.lowest
         mean = float((counts * values).sum() / total)
         std = float(np.sqrt((counts * (values - mean) ** 2).sum() / total))
         cumulative = np.cumsum(counts) / total
-        low, high = (float(np.searchsorted(cumulative, q)) for q in QUANTILES)
+        low, high = (float(values[np.searchsorted(cumulative, q)]) for q in QUANTILES)
         return mean, std, low, high
 
     def _sampled(self, i: int) -> tuple[float, float, float, float]:

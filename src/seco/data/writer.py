@@ -19,7 +19,7 @@ import zarr
 from zarr.codecs import BloscCodec
 
 from seco.data import format as fmt
-from seco.data.footprint import footprint_wkb, geo_metadata
+from seco.data.footprint import box_wkb, footprint_wkb, geo_metadata
 from seco.errors import DatasetError
 from seco.sensors.bands import Band
 
@@ -163,20 +163,22 @@ class DatasetWriter:
                 )  # fmt: skip
                 self._arrays.append(array)
             schema = fmt.INDEX_SCHEMA.with_metadata({"geo": json.dumps(geo_metadata())})
-            self._index = pq.ParquetWriter(self.partial / fmt.INDEX_NAME, schema, compression="zstd")
+            self._index = pq.ParquetWriter(
+                self.partial / fmt.INDEX_NAME, schema, compression="zstd", write_page_checksum=True
+            )
 
     def _plane(self, group: fmt.Group, pixels: Mapping[str, np.ndarray], patch: Patch) -> np.ndarray:
         missing = [b for b in group.bands if b not in pixels]
         if missing:
             raise DatasetError(f"place {patch.place}, {patch.date}: band {', '.join(missing)} is missing")
-        plane = np.stack([pixels[b] for b in group.bands])
-        wanted = (len(group.bands), group.height_px, group.width_px)
-        if plane.shape != wanted or plane.dtype.name != group.dtype:
-            raise DatasetError(
-                f"place {patch.place}, {patch.date}: bands {','.join(group.bands)} are {plane.dtype.name} {plane.shape}; "
-                f"this dataset holds {group.dtype} {wanted}"
-            )
-        return plane
+        for name in group.bands:
+            found, wanted = pixels[name], (group.height_px, group.width_px)
+            if found.shape != wanted or found.dtype.name != group.dtype:
+                raise DatasetError(
+                    f"place {patch.place}, {patch.date}: band {name} is {found.dtype.name} {found.shape}; "
+                    f"this dataset holds {group.dtype} {wanted}"
+                )
+        return np.stack([pixels[b] for b in group.bands])
 
     def _row(self, patch: Patch, planes: list[np.ndarray]) -> dict[str, Any]:
         season = None
@@ -197,8 +199,16 @@ class DatasetWriter:
             "checksum": fmt.checksum(planes),
             "label": patch.label,
             "split": patch.split,
-            "geometry": footprint_wkb(patch.crs, patch.transform, self.patch_px),
+            "geometry": self._footprint(patch),
         }
+
+    def _footprint(self, patch: Patch) -> bytes | None:
+        """Return the patch's footprint; where only its centre is known, a box around that, by the finest band's GSD."""
+        known = footprint_wkb(patch.crs, patch.transform, self.patch_px)
+        sizes = [b.gsd_m for b in self.bands if b.gsd_m is not None]
+        if known is not None or patch.lon is None or patch.lat is None or not sizes:
+            return known
+        return box_wkb(patch.lon, patch.lat, self.patch_px * min(sizes))
 
     def _flush_pixels(self) -> None:
         num = len(self._pending[0]) if self._pending else 0
@@ -223,16 +233,21 @@ class DatasetWriter:
             raise DatasetError(f"nothing to write to {self.out}: the source gave no patch")
         self._flush_pixels()
         self._flush_index()
-        meta = fmt.DatasetMeta(
-            bands=self.bands, groups=self._groups, patch_px=self.patch_px, num_patches=self.num_patches,
-            num_places=self.num_places, licence=self.licence, provenance=self.provenance,
-        )  # fmt: skip
         with disk_errors(self.out):
             if self._index is not None:
                 self._index.close()
+            described = [fmt.INDEX_NAME, *(f"{fmt.ARCHIVE_NAME}/{n}" for n in self._archive_metadata())]
+            meta = fmt.DatasetMeta(
+                bands=self.bands, groups=self._groups, patch_px=self.patch_px, num_patches=self.num_patches,
+                num_places=self.num_places, licence=self.licence, provenance=self.provenance,
+                files={n: fmt.file_checksum(self.partial / n) for n in described},
+            )  # fmt: skip
             text = json.dumps(meta.to_json(), indent=2, default=str)
             (self.partial / fmt.META_NAME).write_text(text, encoding="utf-8")
             self.partial.rename(self.out)
+
+    def _archive_metadata(self) -> list[str]:
+        return ["zarr.json", *(f"{g.name}/zarr.json" for g in self._groups)]
 
     def _abandon(self) -> None:
         if self._index is not None:

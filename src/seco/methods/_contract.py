@@ -42,7 +42,7 @@ class Method(Protocol):
         """Do one step on a batch of views; return numbers to log, among them `loss`.
 
         Raises:
-            TrainingError: the loss is not finite; nothing has been changed by this step.
+            TrainingError: the loss is not finite; the weights in training and the queues are as before this step.
         """
 
     def encoder(self) -> tuple[nn.Module, nn.ModuleDict]:

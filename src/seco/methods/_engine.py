@@ -51,6 +51,10 @@ class Options:
     def __post_init__(self) -> None:
         if self.lr is not None and not 0 < self.lr < 1e3:
             raise ConfigError(f"learning rate {self.lr}; it must be above 0")
+        if not 0 <= self.sgd_momentum < 1:
+            raise ConfigError(f"momentum of SGD {self.sgd_momentum}; at least 0 and below 1 (--sgd-momentum)")
+        if not 0 <= self.weight_decay < 1:
+            raise ConfigError(f"weight decay {self.weight_decay}; at least 0 and below 1 (--weight-decay)")
         if self.warmup_steps is not None and self.warmup_steps < 0:
             raise ConfigError(f"warm-up of {self.warmup_steps} steps; at least 0")
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import timm
 import torch
+from huggingface_hub import constants as hub
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -35,7 +41,7 @@ def build_backbone(arch: str, num_bands: int, *, init: str = "random", seed: int
         CheckpointError: the weights cannot be had or do not fit.
     """
     if not timm.is_model(arch):
-        close = ", ".join(timm.list_models(f"*{arch[:8]}*")[:5])
+        close = ", ".join(difflib.get_close_matches(arch, timm.list_models(), n=5))
         raise ConfigError(f"timm has no model {arch!r}" + (f"; similar: {close}" if close else ""))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -77,7 +83,8 @@ def imagenet_weights(arch: str, num_bands: int) -> dict[str, Tensor]:
     if arch == LITE0 and importlib.util.find_spec(LITE0_PACKAGE) is not None:
         return _lite0_weights(num_bands)
     try:
-        net = timm.create_model(arch, pretrained=True, num_classes=0, in_chans=num_bands)
+        with torch.random.fork_rng(devices=[]), _no_vain_retries():
+            net = timm.create_model(arch, pretrained=True, num_classes=0, in_chans=num_bands)
     except Exception as err:  # timm and its hub client raise a dozen kinds, each meaning "cannot be had"
         hint = (
             "pip install 'seasonal-contrast[imagenet]'"
@@ -85,9 +92,27 @@ def imagenet_weights(arch: str, num_bands: int) -> dict[str, Tensor]:
             else f"--encoder {LITE0} has them offline"
         )
         raise CheckpointError(
-            f"ImageNet weights of {arch!r} cannot be had ({type(err).__name__}: {str(err).splitlines()[0][:160]}); {hint}"
+            f"ImageNet weights of {arch!r} cannot be had ({type(err).__name__}: {' '.join(str(err).split())[:160]}); {hint}"
         ) from err
     return net.state_dict()
+
+
+@contextmanager
+def _no_vain_retries() -> Iterator[None]:
+    """Let the hub client look in its cache alone where the hub is out of reach: it would try again for 47 seconds."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(hub.ENDPOINT, method="HEAD"), timeout=10).close()  # noqa: S310 - https
+        reachable = True
+    except urllib.error.HTTPError:
+        reachable = True
+    except OSError:
+        reachable = False
+    before = hub.HF_HUB_OFFLINE
+    hub.HF_HUB_OFFLINE = before or not reachable
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = before
 
 
 def _lite0_weights(num_bands: int) -> dict[str, Tensor]:
@@ -102,7 +127,8 @@ def _lite0_weights(num_bands: int) -> dict[str, Tensor]:
             f"package {LITE0_PACKAGE} holds no weights file under {folder}; install it again"
         )
     theirs = torch.load(files[0], map_location="cpu", weights_only=True)
-    ours = timm.create_model(LITE0, pretrained=False).state_dict()
+    with torch.random.fork_rng(devices=[]):
+        ours = timm.create_model(LITE0, pretrained=False).state_dict()
     if len(theirs) != len(ours):
         raise CheckpointError(f"{files[0].name} has {len(theirs)} entries; timm's {LITE0} has {len(ours)}")
     mapped = {}
@@ -142,6 +168,25 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"cannot read {file}: {err}; it is missing, cut short or not safetensors"
         ) from err
+
+
+def check_input(net: nn.Module, num_bands: int, *, px: int) -> None:
+    """Try an image of `px` pixels, because some models (many transformers) take only the size they were made for.
+
+    Raises:
+        ConfigError: the model cannot take it.
+    """
+    training = net.training
+    try:
+        with torch.no_grad():
+            net.eval()(torch.zeros(1, num_bands, px, px))
+    except (RuntimeError, AssertionError, ValueError) as err:
+        raise ConfigError(
+            f"{type(net).__name__} cannot take images of {px} px ({' '.join(str(err).split())[:160]}); "
+            "choose another --encoder, or patches and views of the size it takes"
+        ) from err
+    finally:
+        net.train(training)
 
 
 def feature_dim(net: nn.Module) -> int:

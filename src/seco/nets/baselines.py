@@ -83,13 +83,17 @@ class ColourEncoder:
     ) -> dict[str, np.ndarray]:
         """Return (n, bands * 18) colour statistics; `size` and `normalise` do not matter to them."""
         out = []
+        if stats is None and len(pixels) and pixels.dtype != np.uint8:
+            # Over all images at hand: bins must not depend on the batch.
+            stats = (pixels.mean((0, 2, 3), dtype=np.float64), pixels.std((0, 2, 3), dtype=np.float64))
         for start in range(0, len(pixels), batch_size):
             block = np.asarray(pixels[start : start + batch_size])
             flat = block.reshape(*block.shape[:2], -1)
             if block.dtype == np.uint8:
                 bins = flat // (256 // NUM_BINS)
             else:
-                mean, std = stats if stats is not None else (flat.mean((0, 2)), flat.std((0, 2)))
+                assert stats is not None
+                mean, std = stats
                 low, width = mean - 2.5 * std, np.maximum(5 * std, 1e-9)
                 bins = np.clip((flat - low[:, None]) / width[:, None] * NUM_BINS, 0, NUM_BINS - 1).astype(
                     np.int64

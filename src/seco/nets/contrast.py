@@ -116,7 +116,8 @@ class MomentumContrast(nn.Module):
                 :, 0
             ]
             order = torch.from_numpy(np.argsort(keys, kind="stable")).to(x.device)
-            num_groups = max(1, round(len(x) / self.group_size))
+            # A group of one key has no statistics.
+            num_groups = max(1, min(round(len(x) / self.group_size), len(x) // 2))
             parts = [self.key["backbone"](x[part]) for part in torch.tensor_split(order, num_groups)]
             features = torch.empty_like(shuffled := torch.cat(parts))
             features[order] = shuffled

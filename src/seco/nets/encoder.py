@@ -10,11 +10,12 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seco.errors import CheckpointError, ConfigError, TaskError
+from seco.errors import CheckpointError, ConfigError, DatasetError, TaskError
 from seco.nets.backbones import build_backbone, read_tensors
 from seco.nets.devices import pick_device
 from seco.nets.heads import projection_head
@@ -91,6 +92,10 @@ class Encoder:
         """
         pixels = np.asarray(array)
         pixels = pixels[None] if pixels.ndim == 3 else pixels
+        if pixels.ndim != 4 or pixels.shape[1] != len(bands):
+            raise DatasetError(
+                f"array of shape {tuple(np.shape(array))} with {len(bands)} bands named; give ({len(bands)}, height, width)"
+            )
         if all(isinstance(b, Band) for b in bands):
             declared = tuple(b for b in bands if isinstance(b, Band))
         else:
@@ -181,7 +186,8 @@ class Encoder:
         if normalise == "dataset":
             if stats is None:
                 raise TaskError("normalise 'dataset' needs the statistics of the data; none were given")
-            mean, std = stats[0][order], stats[1][order]
+            # A band of one value has no deviation to divide by.
+            mean, std = stats[0][order], np.maximum(stats[1][order], 1e-6)
             scale, shift = 1 / std, -mean / std
         elif normalise == "paper":
             if any(b.units != "display" for b in picked):
@@ -202,13 +208,23 @@ class Encoder:
         )
 
     def save(self, folder: Path) -> None:
-        """Write weights and spec into `folder` (which is made), each atomically."""
+        """Write weights and spec into `folder` (which is made), each atomically.
+
+        Raises:
+            SecoError: they cannot be written (the disk is full, the folder is read-only).
+        """
         from seco.runs import write_json
 
-        folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".{WEIGHTS_NAME}.partial"
-        save_file({k: v.contiguous().cpu() for k, v in self.net.state_dict().items()}, temporary)
-        temporary.replace(folder / WEIGHTS_NAME)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file({k: v.contiguous().cpu() for k, v in self.net.state_dict().items()}, temporary)
+            temporary.replace(folder / WEIGHTS_NAME)
+        except (OSError, SafetensorError) as err:
+            temporary.unlink(missing_ok=True)
+            raise CheckpointError(
+                f"cannot write {folder / WEIGHTS_NAME}: {err}; free disk space or choose another folder"
+            ) from err
         write_json(folder / SPEC_NAME, self.spec.to_json())
 
 
@@ -219,9 +235,12 @@ def load_folder(folder: Path, *, name: str, device: str = "auto") -> Encoder:
         CheckpointError: something is missing, damaged or does not fit.
     """
     try:
-        spec = EncoderSpec.from_json(json.loads((folder / SPEC_NAME).read_text(encoding="utf-8")))
+        values = json.loads((folder / SPEC_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as err:
-        raise CheckpointError(f"cannot read {folder / SPEC_NAME}: {err}") from err
+        raise CheckpointError(f"cannot read {folder / SPEC_NAME}: {err}; restore or export it again") from err
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{folder / SPEC_NAME} is no encoder spec but a {type(values).__name__}")
+    spec = EncoderSpec.from_json(values)
     state = read_tensors(folder / WEIGHTS_NAME)
     backbone = build_backbone(spec.arch, len(spec.bands))
     heads = nn.ModuleDict()

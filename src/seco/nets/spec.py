@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from seco.errors import CheckpointError
+from seco.errors import CheckpointError, DatasetError
 from seco.sensors.bands import Band
 
 SPEC_VERSION = 1
@@ -78,5 +78,5 @@ class EncoderSpec:
                 plain[name] = tuple(plain[name])
             plain["trained_boxes"] = tuple(tuple(b) for b in plain["trained_boxes"])
             return cls(**plain)
-        except (KeyError, TypeError, ValueError) as err:
+        except (KeyError, TypeError, ValueError, DatasetError) as err:
             raise CheckpointError(f"encoder spec is damaged: {err}") from err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -85,7 +86,7 @@ def classify(task: str, store: FeatureStore, cases: Iterable[Case], options: Pro
                 row, table = scorer.run(probe, output, train, test)
                 rows.append(row)
                 tables.append(table)
-    return gather(rows, tables)
+    return gather(rows, tables, options)
 
 
 class _Scorer:
@@ -98,7 +99,7 @@ class _Scorer:
         self.options = options
         self.constant = majority_class(case.train_labels)
         self.majority = accuracy(case.test_labels, np.full_like(case.test_labels, self.constant))
-        self.common = {
+        self.common: dict[str, Any] = {
             "task": task,
             "seed": case.seed,
             "majority": self.majority,
@@ -131,7 +132,7 @@ class _Scorer:
         """Fit one probe on one output and score it."""
         case, store = self.case, self.store
         if probe == "knn":
-            chosen = {"k": self.options.k}
+            chosen: dict[str, Any] = {"k": self.options.k}
             if self.options.knn_features == "standardised":
                 train, test = standardise(train, test)
             predicted = predict_knn(
@@ -152,7 +153,7 @@ class _Scorer:
         )  # fmt: skip
         return row, table
 
-    def _score(self, predicted: Integer[np.ndarray, " test"]) -> dict:
+    def _score(self, predicted: Integer[np.ndarray, " test"]) -> dict[str, Any]:
         truth = self.case.test_labels
         right = (predicted == truth).astype(np.float64)
         interval = bootstrap(right, self.case.groups, num_draws=self.options.num_draws, seed=self.case.seed)

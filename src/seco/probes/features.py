@@ -12,7 +12,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -56,9 +56,9 @@ class FeatureStore:
 
     @property
     def device(self) -> torch.device:
-        """Where the encoder computes, and so the probes on its features."""
+        """Where probes compute: with the encoder on CUDA, else on the CPU (other devices lack 64 bits or eigenvectors)."""
         device: torch.device = getattr(self.encoder, "device", torch.device("cpu"))
-        return device
+        return device if device.type == "cuda" else torch.device("cpu")
 
     def get(
         self, rows: Integer[np.ndarray, " n"], outputs: Sequence[str]
@@ -131,7 +131,7 @@ class FeatureStore:
                 )
         if self.folder is not None:
             buffer = io.BytesIO()
-            np.savez(buffer, rows=rows, **values)
+            np.savez(buffer, rows=rows, **cast(dict[str, Any], values))
             name = hashlib.blake2b(rows.tobytes(), digest_size=8).hexdigest()
             write_atomic(self.folder / f"{name}.npz", buffer.getvalue())
         return values

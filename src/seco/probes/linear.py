@@ -26,8 +26,8 @@ PATIENCE = 2
 MAX_AXES = 4096
 """Beyond this many features (and samples) their principal axes cost more than they save."""
 MAX_STEPS = 300
-TOLERANCE = 1e-5
-"""Largest gradient entry, in the scaled problem, at which L-BFGS is done."""
+TOLERANCE = 3e-5
+"""Largest gradient entry, in the scaled problem, at which L-BFGS is done: 1e-5 would change some 0.1% of predictions."""
 SEARCH_TOLERANCE = 3e-4
 """The same while searching: on EuroSAT it moves accuracies by at most 0.1 points, in a third of the steps."""
 

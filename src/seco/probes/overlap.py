@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Integer
 
 from seco.nets.spec import EncoderSpec
 
-Boxes = Float[np.ndarray, "places 4"]
+Boxes = Float[np.ndarray, "_ 4"]
 
 HAIR_DEG = 1e-9
 """Boxes are shrunk by this, so that neighbours which share an edge do not count as overlapping."""
@@ -30,7 +30,7 @@ def overlapping(boxes: Boxes, others: Boxes) -> Integer[np.ndarray, "pairs 2"]:
     return np.unique(pairs, axis=0)
 
 
-def touched(boxes: Boxes, others: Boxes) -> Bool[np.ndarray, " places"]:
+def touched(boxes: Float[np.ndarray, "places 4"], others: Boxes) -> Bool[np.ndarray, " places"]:
     """Tell for each of `boxes` whether it shares ground with any of `others`."""
     hit = np.zeros(len(boxes), bool)
     hit[overlapping(boxes, others)[:, 0]] = True

@@ -10,8 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from seco.probes.features import FeatureStore
+from seco.probes.options import EvaluationOptions
 
 SIGNIFICANT_DIGITS = 6
+TOLD_BY_ROWS = ("outputs", "normalise", "size", "split_seeds", "probes", "k", "cache")
+"""Settings that rows have fields for, or that change no score."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,7 @@ class Row:
     normalise: str | None = None
     size: int | None = None
     split: str | None = None
+    settings: str | None = None
     k: int | None = None
     reg: float | None = None
     encoder_fingerprint: str | None = None
@@ -76,10 +80,22 @@ class TaskResult:
     predictions: pa.Table
 
 
-def gather(rows: Sequence[Row], predictions: Sequence[pa.Table]) -> TaskResult:
-    """Put rows and predictions together."""
+def gather(rows: Sequence[Row], predictions: Sequence[pa.Table], options: EvaluationOptions) -> TaskResult:
+    """Put rows and predictions together, and note in the rows which settings were not the default."""
+    settings = changed_settings(options)
+    rows = [dataclasses.replace(r, settings=settings) for r in rows]
     table = pa.concat_tables([PREDICTION_SCHEMA.empty_table(), *predictions])
     return TaskResult(rows=[r.to_json() for r in rows], predictions=table)
+
+
+def changed_settings(options: EvaluationOptions) -> str | None:
+    """Return the settings that differ from their defaults, as `name=value`, but for those that rows tell by themselves."""
+    changed = [
+        f"{f.name}={getattr(options, f.name)}"
+        for f in dataclasses.fields(options)
+        if f.name not in TOLD_BY_ROWS and getattr(options, f.name) != f.default
+    ]
+    return " ".join(changed) or None
 
 
 def prediction_table(

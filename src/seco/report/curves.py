@@ -59,7 +59,13 @@ def _panel(axes: Axes, logs: dict[str, list[dict]], keys: Sequence[str], kind: s
             label = (
                 key.removeprefix(f"{kind}_") if len(logs) == 1 else f"{run} {key.removeprefix(f'{kind}_')}"
             )
-            axes.plot(*zip(*points, strict=True), label=label, color=next(colour), linewidth=1.5)
+            axes.plot(
+                *zip(*points, strict=True),
+                label=label,
+                color=next(colour),
+                linewidth=1.5,
+                marker="." if len(points) < 12 else "",
+            )
     axes.set_xlabel("step", fontsize=9)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -51,7 +51,8 @@ def _panel(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
             xerr=error,
             ecolor="#333333",
         )
-        axes.text(0.01, y, f"{row['value']:.3f}", va="center", fontsize=7, color="black")
+        end = max(row["value"], high if high is not None else 0.0)
+        axes.text(end + 0.015, y, f"{row['value']:.3f}", va="center", fontsize=7, color="#333333")
     axes.set_yticks(range(len(rows)), [_words(r) for r in rows], fontsize=8)
     axes.set_xlim(0, 1)
     axes.spines[["top", "right"]].set_visible(False)

@@ -108,7 +108,7 @@ def image_case(dataset: Dataset, seed: int, options: Options) -> Case:
     labels = np.where(labelled, np.searchsorted(classes, names), -1)
     published = _published(dataset, options.split)
     if published is None:
-        test = labelled & _stratified(dataset, labels, labelled, options.test_share, (seed, _SPLIT))
+        test = labelled & _stratified(dataset, labels, labelled, options.test_share, seed=(seed, _SPLIT))
         train = labelled & ~test
         held = np.zeros(len(dataset), bool)
         words = f"stratified by class, test share {options.test_share:g}, seed {seed}"
@@ -118,7 +118,7 @@ def image_case(dataset: Dataset, seed: int, options: Options) -> Case:
         words = "published"
     train = _limit(dataset, labels, train, options.num_labels, seed)
     if not (train & held).any():
-        held = _stratified(dataset, labels, train, VALIDATION_SHARE, (seed, _VALIDATION))
+        held = _stratified(dataset, labels, train, VALIDATION_SHARE, seed=(seed, _VALIDATION))
     rows = np.flatnonzero(train)
     test_rows = np.flatnonzero(test)
     num_left_out = int((~labelled).sum())
@@ -143,7 +143,7 @@ def _published(dataset: Dataset, wanted: str) -> np.ndarray | None:
 
 def _stratified(
     dataset: Dataset, labels: Integer[np.ndarray, " patches"], among: Bool[np.ndarray, " patches"], share: float,
-    seed: tuple[int, int],
+    *, seed: tuple[int, int], spare: int = 1,
 ) -> Bool[np.ndarray, " patches"]:  # fmt: skip
     """Draw `share` of each class, whole places at a time, so that no place is on both sides."""
     place = dataset.place
@@ -153,18 +153,20 @@ def _stratified(
     label = labels[rows[first]]
     taken = np.zeros(len(dataset.place_ids), bool)
     found, counts = np.unique(label, return_counts=True)
-    for c, num in zip(found, quotas(counts, share), strict=True):
+    for c, num in zip(found, quotas(counts, share, spare=spare), strict=True):
         taken[places[label == c][np.argsort(draw[label == c])][:num]] = True
     return among & taken[place]
 
 
-def quotas(counts: Integer[np.ndarray, " classes"], share: float) -> Integer[np.ndarray, " classes"]:
-    """Return how many of each class make up `share` of all (largest remainders), leaving one of each class on both sides."""
+def quotas(
+    counts: Integer[np.ndarray, " classes"], share: float, *, spare: int
+) -> Integer[np.ndarray, " classes"]:
+    """Return how many of each class make up `share` of all (largest remainders): one at least, `spare` left undrawn."""
     exact = share * counts
     out = np.floor(exact).astype(np.int64)
     rest = math.floor(exact.sum() + 0.5) - int(out.sum())
     out[np.argsort(out - exact, kind="stable")[:rest]] += 1
-    return np.minimum(np.maximum(out, 1), np.maximum(counts - 1, 0))
+    return np.minimum(np.maximum(out, 1), np.maximum(counts - spare, 0))
 
 
 def _limit(
@@ -182,7 +184,7 @@ def _limit(
         raise TaskError(
             f"{num} labels asked for, but {dataset.path} has {have} training images; ask for fewer (--num-labels)"
         )
-    return _stratified(dataset, labels, train, num / have, (seed, _LABELS))
+    return _stratified(dataset, labels, train, num / have, seed=(seed, _LABELS), spare=0)
 
 
 def _boxes(dataset: Dataset, rows: Integer[np.ndarray, " n"]) -> np.ndarray | None:

@@ -114,9 +114,9 @@ def run(encoder: FeatureExtractor, data: Path, options: Options) -> TaskResult:
                     truth=[names[i] for i in search.queries],
                     predicted=[names[i] for i in found.nearest],
                     score=found.precision,
-                )  # fmt: skip
+                )
             )
-    return gather(rows, tables)
+    return gather(rows, tables, options)
 
 
 def _search(
@@ -168,6 +168,6 @@ def _rows(found: Ranking, group: np.ndarray, common: dict[str, Any], num_draws: 
                 ci_low=interval.low if interval else None,
                 ci_high=interval.high if interval else None,
                 **common,
-            )  # fmt: skip
+            )
         )
     return out

@@ -12,7 +12,7 @@ from jaxtyping import Integer
 
 from seco.config import setting
 from seco.data.dataset import Dataset, open_dataset
-from seco.errors import TaskError
+from seco.errors import DatasetError, TaskError
 from seco.nets.encoder import FeatureExtractor
 from seco.probes.blocks import UNLABELLED, place_cases
 from seco.probes.classify import classify
@@ -59,6 +59,7 @@ def label_dates(dataset: Dataset, target: str) -> tuple[Integer[np.ndarray, " pa
 
     Raises:
         TaskError: no patch has a date, or all have the same month or season.
+        DatasetError: the season is asked for and no patch has a position.
     """
     months = dataset.months.astype(np.int64)
     if not (months > 0).any():
@@ -75,10 +76,13 @@ def label_dates(dataset: Dataset, target: str) -> tuple[Integer[np.ndarray, " pa
         )
         classes = SEASONS
     found = np.unique(labels[labels != UNLABELLED])
+    if not len(found):
+        raise DatasetError(
+            f"{dataset.path}: patches have no position, so the season at their latitude is unknown"
+        )
     if len(found) < 2:
-        only = classes[int(found[0])] if len(found) else "none"
+        kind = "month" if len(classes) == 12 else "season"
         raise TaskError(
-            f"{dataset.path}: all dates fall into one {'month' if len(classes) == 12 else 'season'} ({only}); "
-            "two at least are needed"
+            f"{dataset.path}: all dates fall into one {kind} ({classes[int(found[0])]}); two at least are needed"
         )
     return labels, classes

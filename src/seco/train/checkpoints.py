@@ -74,7 +74,7 @@ def load_newest(run: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | No
     folder = whole[-1]
     try:
         about = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        version, step = about["version"], int(about["step"])
+        version, step = int(about["version"]), int(about["step"])
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise CheckpointError(
             f"{folder}/state.json is damaged ({err}); remove {folder} to go on from the one before"
@@ -83,4 +83,7 @@ def load_newest(run: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | No
         raise CheckpointError(
             f"{folder} has version {version}; this seco reads up to {CHECKPOINT_VERSION}: upgrade seco"
         )
-    return step, read_tensors(folder / "state.safetensors"), about
+    try:
+        return step, read_tensors(folder / "state.safetensors"), about
+    except CheckpointError as err:
+        raise CheckpointError(f"{err}; remove {folder} to go on from the one before") from err

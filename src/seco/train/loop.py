@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,7 +22,7 @@ from seco import config as configs
 from seco.data.dataset import open_dataset
 from seco.errors import CheckpointError, ConfigError, SecoError, TrainingError
 from seco.methods import _contract as methods
-from seco.nets.backbones import build_backbone, feature_dim
+from seco.nets.backbones import build_backbone, check_input, feature_dim
 from seco.nets.devices import keep_freed_memory, pick_device, pick_precision
 from seco.nets.encoder import Encoder
 from seco.nets.spec import EncoderSpec
@@ -36,6 +36,7 @@ from seco.runs import (
     write_json,
 )
 from seco.train import checkpoints
+from seco.train.meter import Meter
 from seco.train.places import batches, choose_places
 from seco.train.probe import OnlineProbe, online_probe
 from seco.train.settings import Pretrain, augmentation, derived, resolve
@@ -109,9 +110,11 @@ class _Session:
         )  # fmt: skip
         self.method = self._build()
         self.first = 0
+        self.meter = Meter(0, self.config)
         if found:
-            self.first, state, _ = found
+            self.first, state, about = found
             self.method.load_state_dict(state)
+            self.meter = Meter(self.first, self.config, **about.get("meter", {}))
         self.probe = (
             online_probe(self.tier, self.places, seed=self.config.split_seed)
             if self.config.probe_every
@@ -131,6 +134,8 @@ class _Session:
         config = self.config
         assert config.steps is not None
         backbone = build_backbone(config.encoder, len(self.tier.bands), init=config.init, seed=config.seed)
+        for px in sorted({int(config.view_px or 0), self.tier.patch_px}):
+            check_input(backbone, len(self.tier.bands), px=px)
         setup = methods.Setup(
             backbone=backbone, feature_dim=feature_dim(backbone), num_places=len(self.places.train),
             num_steps=config.steps, batch_size=config.batch_size, seed=config.seed, precision=self.precision,
@@ -173,14 +178,13 @@ class _Session:
         """Run the steps that are left."""
         config = self.config
         assert config.steps is not None
-        started = time.perf_counter()
-        meter = _Meter(self.first, config.steps, config.batch_size)
+        started = self.meter.last_time = time.perf_counter()
         step, numbers = self.first, {}
-        with _stop_flag() as stop:
-            reader = batches(
-                self.tier, self.places, self.viewer, batch_size=config.batch_size, first=self.first,
-                last=config.steps, seed=config.seed,
-            )  # fmt: skip
+        reading = batches(
+            self.tier, self.places, self.viewer, batch_size=config.batch_size, first=self.first, last=config.steps,
+            seed=config.seed,
+        )  # fmt: skip
+        with _stop_flag() as stop, closing(reading) as reader:
             for step, batch in enumerate(reader, start=self.first + 1):
                 seasons = batch.seasons.to(self.device, non_blocking=True)
                 views = self.viewer.views(seasons, batch.epoch, batch.places)
@@ -188,10 +192,11 @@ class _Session:
                     numbers = self.method.update(views, step=step - 1)
                 except TrainingError as err:
                     raise self._failed(err) from err
-                meter.add(numbers)
-                self._after_step(step, meter, last=step == config.steps or stop.is_set())
-                if stop.is_set() and step < config.steps:
-                    reader.close()
+                self.meter.add(numbers)
+                # Asked once: a signal while the state is written stops the run after the next step.
+                stopping = stop.is_set() and step < config.steps
+                self._after_step(step, stopping=stopping)
+                if stopping:
                     raise InterruptedRunError(
                         f"stopped at step {step} of {config.steps}, saved; go on with --resume --out {self.run}"
                     )
@@ -209,10 +214,12 @@ class _Session:
             f"{err}; {kept}: lower the learning rate (--lr), raise --warmup-steps, or use --precision fp32"
         )
 
-    def _after_step(self, step: int, meter: _Meter, *, last: bool) -> None:
+    def _after_step(self, step: int, *, stopping: bool) -> None:
+        """Log, probe and save where it is time to; a stop only saves, so that the log is as if it had not happened."""
         config = self.config
+        last = step == config.steps
         if step % config.log_every == 0 or last:
-            numbers, line = meter.report(step)
+            numbers, line = self.meter.report(step)
             self.log.add(step=step, **numbers)
             for key, value in numbers.items():
                 self.board.add_scalar(key, value, step)
@@ -220,7 +227,7 @@ class _Session:
         if self.probe is not None and config.probe_every and (step % config.probe_every == 0 or last):
             self._probe(step, self.probe)
         assert config.checkpoint_every is not None
-        if step % config.checkpoint_every == 0 or last:
+        if step % config.checkpoint_every == 0 or last or stopping:
             self._checkpoint(step)
 
     def _probe(self, step: int, probe: OnlineProbe) -> None:
@@ -235,7 +242,7 @@ class _Session:
             self.run,
             step=step,
             state=self.method.state_dict(),
-            about={"config": configs.to_plain(self.config)},
+            about={"config": configs.to_plain(self.config), "meter": self.meter.state()},
         )
         self._save_encoder(step)
 
@@ -247,7 +254,7 @@ class _Session:
             std=tuple(np.maximum(self.tier.std, 1e-6).tolist()), patch_px=self.tier.patch_px,
             feature_dim=feature_dim(backbone), heads=tuple(heads), method=self.config.method, init=self.config.init,
             data_fingerprint=self.tier.fingerprint, num_steps=step,
-            trained_boxes=tuple(tuple(b) for b in self.places.boxes.round(5).tolist()),
+            trained_boxes=tuple(tuple(b) for b in self.places.boxes.tolist()),
         )  # fmt: skip
         return Encoder(
             spec=spec, backbone=copy.deepcopy(backbone), heads=copy.deepcopy(heads), name=self.run.name,
@@ -255,12 +262,7 @@ class _Session:
         )  # fmt: skip
 
     def _save_encoder(self, step: int) -> None:
-        try:
-            self.as_encoder(step).save(self.run / ENCODER_NAME)
-        except OSError as err:
-            raise CheckpointError(
-                f"cannot write {self.run / ENCODER_NAME}: {err}; free disk space, then --resume"
-            ) from err
+        self.as_encoder(step).save(self.run / ENCODER_NAME)
 
     def close(self) -> None:
         """Close the logs."""
@@ -272,6 +274,8 @@ def _same_config(run: Path, config: Pretrain, tier: str) -> None:
     """Check that a resumed run goes on with its own settings and data."""
     kept = configs.to_plain(configs.build(Pretrain, configs.read_yaml(run / CONFIG_NAME)))
     now = configs.to_plain(config)
+    for each in (kept, now):
+        each.update(each.pop("method_options"))
     free = ("device", "log_every", "data")
     different = [k for k in now if k not in free and kept.get(k) != now[k]]
     if different:
@@ -280,53 +284,20 @@ def _same_config(run: Path, config: Pretrain, tier: str) -> None:
             f"{run} was started with {k} {kept.get(k)}, now it is {now[k]}; resume with the settings of "
             f"{run / CONFIG_NAME}, or start a new run"
         )
-    made_from = json.loads((run / "data.json").read_text(encoding="utf-8"))["tier"]
+    try:
+        made_from = json.loads((run / "data.json").read_text(encoding="utf-8"))["tier"]
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise CheckpointError(f"cannot read {run / 'data.json'}: {err}; start a new run") from err
     if made_from != tier:
         raise ConfigError(
             f"{run} was trained on other data or bands (tier {made_from}, now {tier}); start a new run"
         )
 
 
-class _Meter:
-    """Rates and running means between two log lines."""
-
-    def __init__(self, first: int, num_steps: int, batch_size: int) -> None:
-        self.num_steps, self.batch_size = num_steps, batch_size
-        self.last_step, self.last_time = first, time.perf_counter()
-        self.sums: dict[str, float] = {}
-        self.count = 0
-
-    def add(self, numbers: dict[str, float]) -> None:
-        for key, value in numbers.items():
-            self.sums[key] = self.sums.get(key, 0.0) + value
-        self.count += 1
-
-    def report(self, step: int) -> tuple[dict[str, float], str]:
-        now = time.perf_counter()
-        rate = (step - self.last_step) * self.batch_size / max(1e-9, now - self.last_time)
-        means = {k: v / max(1, self.count) for k, v in self.sums.items()}
-        left = (self.num_steps - step) * self.batch_size / max(rate, 1e-9)
-        heads = " ".join(
-            f"{k.removeprefix('accuracy_')} {v:.2f}" for k, v in means.items() if k.startswith("accuracy_")
-        )
-        line = (
-            f"step {step}/{self.num_steps}  loss {means['loss']:.3f}  accuracy {heads}  "
-            f"{rate:.0f} samples/s  {_clock(left)} left"
-        )
-        self.last_step, self.last_time, self.sums, self.count = step, now, {}, 0
-        return {**means, "samples_per_s": rate}, line
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
 def _tensorboard(run: Path, first: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(run / "tensorboard"), purge_step=first + 1 if first else None)
+    return SummaryWriter(str(run / "tensorboard"), purge_step=first + 1)
 
 
 @contextmanager

@@ -71,6 +71,10 @@ def choose_places(dataset: Dataset, config: Pretrain, *, num_seasons: int) -> Pl
         num_held = round(config.test_share * len(order))
         train, held = np.sort(order[num_held:]), np.sort(order[:num_held])
         how = f"at random, seed {config.split_seed}, share {config.test_share:g}"
+    if not len(train):
+        raise DatasetError(
+            f"all {len(held)} places of {dataset.path} are held out ({how}); lower --test-share to train on some"
+        )
     enough = num_dates >= num_seasons
     if not enough[train].any():
         raise DatasetError(

@@ -66,8 +66,12 @@ class Pretrain:
             raise ConfigError(
                 f"batch size {self.batch_size}; batch statistics need at least 2 (--batch-size)"
             )
-        if self.seed < 0 or self.split_seed < 0:
-            raise ConfigError(f"seed {min(self.seed, self.split_seed)}; seeds are 0 or above")
+        for name in ("probe_every", "checkpoint_every"):
+            if (getattr(self, name) or 0) < 0:
+                raise ConfigError(f"{name.replace('_', ' ')} {getattr(self, name)}; at least 0")
+        for seed in (self.seed, self.split_seed):
+            if not 0 <= seed < 2**63:
+                raise ConfigError(f"seed {seed}; seeds are 0 or above, and below 2**63")
         if not 0 <= self.test_share < 1:
             raise ConfigError(f"test share {self.test_share}; at least 0 and below 1 (--test-share)")
         if self.view_px is not None and self.view_px < 8:

@@ -87,11 +87,11 @@ def test_crop_and_resize_equal_pil_and_torchvision(out_px):
     cols = resampling_matrix(left, width, size=PX, out_px=out_px)
     image = np.random.default_rng(0).normal(size=(PX, PX)).astype(np.float32)
     ours = rows @ torch.from_numpy(image) @ cols.mT
-    for i, (t, l, h, w) in enumerate(boxes):
-        crop = Image.fromarray(image[t : t + h, l : l + w])
+    for i, (y, x, h, w) in enumerate(boxes):
+        crop = Image.fromarray(image[y : y + h, x : x + w])
         pil = np.asarray(crop.resize((out_px, out_px), Image.Resampling.BILINEAR))
         assert np.abs(ours[i].numpy() - pil).max() < 2e-5
-        theirs = tv.resized_crop(torch.from_numpy(image)[None], t, l, h, w, [out_px, out_px], antialias=True)
+        theirs = tv.resized_crop(torch.from_numpy(image)[None], y, x, h, w, [out_px, out_px], antialias=True)
         assert (ours[i] - theirs[0]).abs().max() < 2e-5
 
 
@@ -210,7 +210,9 @@ def test_colour_equals_the_steps_one_by_one_for_any_band_count(num_bands):
     low, high = (30, 220) if bands[0].units == "display" else (1200, 4800)
     x = picture(num_bands, batch=40, low=low, high=high, dtype=torch.float32)
     drawn = draw_parameters(
-        Augment(out_px=PX, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), blur_p=0.0, flip_p=0.0, jitter=(0.4, 0.4, 0.4, 0.5)),
+        Augment(
+            out_px=PX, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), blur_p=0.0, flip_p=0.0, jitter=(0.4, 0.4, 0.4, 0.5)
+        ),
         patch_px=PX, augmented=True, seed=0, epoch=0, samples=np.arange(40), view=1,
     )  # fmt: skip
     assert drawn.jittered.any()
@@ -314,7 +316,10 @@ def test_hue_turns_against_hsv_and_differs_from_it_by_this_much():
     """
     for turns in (-0.1, 0.1):
         expected = torch.tensor(
-            [colorsys.hsv_to_rgb((h + turns) % 1, s, v) for h, s, v in (colorsys.rgb_to_hsv(*c) for c in COLOURS.tolist())]
+            [
+                colorsys.hsv_to_rgb((h + turns) % 1, s, v)
+                for h, s, v in (colorsys.rgb_to_hsv(*c) for c in COLOURS.tolist())
+            ]
         )
         theirs = tv.adjust_hue(COLOURS.T.reshape(3, 1, -1), turns)[:, 0].T
         assert (theirs - expected).abs().max() < 1e-4  # torchvision agrees with Python's own HSV
@@ -394,8 +399,8 @@ def test_an_unaugmented_view_is_the_exact_normalised_crop(dtype, num_bands, orde
     cut = make_view(
         x, parameters(3, top=[0, 5, 8], left=[8, 0, 3], height=16, width=16), space, out_px=16, order=order
     )
-    for i, (t, l) in enumerate([(0, 8), (5, 0), (8, 3)]):
-        crop = x.to(torch.int64)[i, :, t : t + 16, l : l + 16]
+    for i, (top, left) in enumerate([(0, 8), (5, 0), (8, 3)]):
+        crop = x.to(torch.int64)[i, :, top : top + 16, left : left + 16]
         assert (cut[i] - normalised(crop, space)).abs().max() < 1e-4
 
 
@@ -518,7 +523,10 @@ def test_in_seco_the_query_is_only_cropped_and_k0_carries_everything():
     drawn = {v.name: draw(augmented=v.augment, view=i, num=4000) for i, v in enumerate(plan.views)}
     for name in ("q", "k1"):
         p = drawn[name]
-        assert not (p.jittered.any() or p.grey.any() or p.flip.any() or p.sigma.any())
+        assert not (p.jittered.any())
+        assert not (p.grey.any())
+        assert not (p.flip.any())
+        assert not (p.sigma.any())
         assert (p.height * p.width < 64 * 64).mean() > 0.9
         assert all(set(p.describe(i)) == {"crop"} for i in range(50))
     for name in ("k0", "k2"):

@@ -16,7 +16,9 @@ UNIT = {"low": np.zeros(3), "high": np.full(3, 255.0), "mean": np.zeros(3), "std
 
 def make_viewer(method="seco", *, seed=0, **settings):
     space = colour_space(display_bands(), **UNIT)
-    return Viewer(plan=methods.find(method).PLAN, augment=Augment(out_px=PX), space=space, seed=seed, **settings)
+    return Viewer(
+        plan=methods.find(method).PLAN, augment=Augment(out_px=PX), space=space, seed=seed, **settings
+    )
 
 
 def flat_seasons(num_seasons, places):
@@ -56,7 +58,9 @@ def test_rows_are_patches_of_the_place_itself(small_dataset):
 
 def test_views_are_a_function_of_seed_epoch_and_place_alone():
     places = np.array([3, 7, 1])
-    pixels = torch.randint(0, 255, (3, 3, 3, PX, PX), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 255, (3, 3, 3, PX, PX), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     first = make_viewer().views(pixels, 2, places)
     again = make_viewer().views(pixels, 2, places)
     assert all((first[k] == again[k]).all() for k in first)

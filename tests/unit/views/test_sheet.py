@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from seco.data.dataset import open_dataset
-from seco.data.pictures import as_rgb
+from seco.data.sheet import as_rgb
 from seco.methods import _contract as methods
 from seco.views import sheet
 from seco.views.augment import Augment, Parameters, colour_space
@@ -24,7 +24,14 @@ def draw(dataset, out, method, *, places=(4, 9), **settings):
     num_dates = np.bincount(dataset.place)
     viewer = make_viewer(tier, method)
     return viewer, draw_sheet(
-        tier, viewer, out, places=list(places), first_row=dataset.first_row, num_dates=num_dates, title="a sheet", **settings
+        tier,
+        viewer,
+        out,
+        places=list(places),
+        first_row=dataset.first_row,
+        num_dates=num_dates,
+        title="a sheet",
+        **settings,
     )
 
 
@@ -53,11 +60,15 @@ def test_words_say_what_a_view_got(given, words):
 
 
 @pytest.mark.parametrize("method", methods.names())
-def test_a_picture_is_written_and_its_words_and_images_are_those_of_training(small_dataset, tmp_path, method, monkeypatch):
+def test_a_picture_is_written_and_its_words_and_images_are_those_of_training(
+    small_dataset, tmp_path, method, monkeypatch
+):
     dataset = open_dataset(small_dataset)
     figures = []
     original = sheet.save_figure
-    monkeypatch.setattr(sheet, "save_figure", lambda figure, out: (figures.append(figure), original(figure, out))[1])
+    monkeypatch.setattr(
+        sheet, "save_figure", lambda figure, out: (figures.append(figure), original(figure, out))[1]
+    )
     places = np.array([4, 9])
     viewer, out = draw(dataset, tmp_path / "new" / "sheet.png", method, epoch=2)
     with Image.open(out) as image:
@@ -67,7 +78,9 @@ def test_a_picture_is_written_and_its_words_and_images_are_those_of_training(sma
 
     tier = dataset.training()
     rows = viewer.rows(2, places, dataset.first_row, np.bincount(dataset.place))
-    views = viewer.views(torch.from_numpy(tier.pixels[rows.ravel()].reshape(*rows.shape, 3, 16, 16)), 2, places)
+    views = viewer.views(
+        torch.from_numpy(tier.pixels[rows.ravel()].reshape(*rows.shape, 3, 16, 16)), 2, places
+    )
     drawn = viewer.parameters(2, places, patch_px=16)
     axes = iter(figures[0].axes)
     for line in range(2):
@@ -81,9 +94,14 @@ def test_a_picture_is_written_and_its_words_and_images_are_those_of_training(sma
             cell = next(axes)
             assert cell.get_xlabel() == in_words(drawn[view.name], line)
             stored = views[view.name][line].numpy() * tier.std[:, None, None] + tier.mean[:, None, None]
-            assert np.allclose(cell.images[0].get_array(), np.clip(stored / 255, 0, 1).transpose(1, 2, 0), atol=1e-5)
+            assert np.allclose(
+                cell.images[0].get_array(), np.clip(stored / 255, 0, 1).transpose(1, 2, 0), atol=1e-5
+            )
             if line == 0:
-                assert cell.get_title() == f"{view.name} = t{view.season}, {'augmented' if view.augment else 'only cropped'}"
+                assert (
+                    cell.get_title()
+                    == f"{view.name} = t{view.season}, {'augmented' if view.augment else 'only cropped'}"
+                )
     legend = [t.get_text() for t in next(axes).texts]
     assert legend == [text for text, _ in explain(viewer.plan)]
 
@@ -103,16 +121,22 @@ def test_who_is_positive_and_who_negative_in_each_method():
         ("z0: positive k0 (differs in season and augmentation)", POSITIVE),
         ("      negatives: the queue of earlier k0", NEGATIVE),
         ("z1: positive k1 (differs in season)", POSITIVE),
-        (f"      negatives: the queue of earlier k1; and of {own}: k0 (differs in season and augmentation), "
-         "k2 (differs in augmentation)", NEGATIVE),
+        ((f"      negatives: the queue of earlier k1; and of {own}: k0 (differs in season and augmentation), "
+         "k2 (differs in augmentation)"), NEGATIVE),
         ("z2: positive k2 (differs in augmentation)", POSITIVE),
-        (f"      negatives: the queue of earlier k2; and of {own}: k0 (differs in season and augmentation), "
-         "k1 (differs in season)", NEGATIVE),
+        ((f"      negatives: the queue of earlier k2; and of {own}: k0 (differs in season and augmentation), "
+         "k1 (differs in season)"), NEGATIVE),
     ]  # fmt: skip
     assert explain(methods.find("seco").PLAN) == seco
     queue = ("      negatives: the queue of earlier k0", NEGATIVE)
-    assert explain(methods.find("moco").PLAN) == [("z0: positive k0 (differs in augmentation)", POSITIVE), queue]
-    assert explain(methods.find("moco-tp").PLAN) == [("z0: positive k0 (differs in season and augmentation)", POSITIVE), queue]
+    assert explain(methods.find("moco").PLAN) == [
+        ("z0: positive k0 (differs in augmentation)", POSITIVE),
+        queue,
+    ]
+    assert explain(methods.find("moco-tp").PLAN) == [
+        ("z0: positive k0 (differs in season and augmentation)", POSITIVE),
+        queue,
+    ]
 
 
 def test_the_siblings_option_decides_which_negatives_are_named():

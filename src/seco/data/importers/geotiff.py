@@ -92,7 +92,11 @@ class Options:
 
 
 def run(source: Path, out: Path, options: Options) -> ImportReport:
-    """Import the rasters in `source` as a new dataset at `out`."""
+    """Import the rasters in `source` as a new dataset at `out`.
+
+    Raises:
+        DatasetError: no layout fits, files lack dates, bands or alignment, cannot be read, or leave no patch.
+    """
     require_new(out)
     with Listing(source) as listing, PixelReader() as reader:
         layout, members = _members(listing, options)
@@ -102,7 +106,24 @@ def run(source: Path, out: Path, options: Options) -> ImportReport:
         if others:
             notes.append(f"{others} other files in {source.name} are no part of the layout ({layout})")
         cut, bands, places = _plan(layout, collection, options, reader, notes)
-        return _write(out, source, layout, cut, bands, places, options, reader, notes)
+        counts = cutting.Counts()
+        cutter = cutting.Cutter(cut, reader, counts)
+        provenance = {
+            "importer": "geotiff", "source": source.name, "layout": layout, "options": to_plain(options)
+        }  # fmt: skip
+        licence = options.licence or (COPERNICUS if layout in ("esa", "theia") else "not stated")
+        with DatasetWriter(
+            out, bands=bands, patch_px=cut.patch_px, licence=licence, provenance=provenance
+        ) as writer:
+            for place in progress(places, "places"):
+                for patch in cutter.patches(place):
+                    writer.add(patch)
+            left_out = _left_out(counts, options)
+            if not writer.num_patches:
+                raise DatasetError(f"no patch is left of {source}: {'; '.join(left_out)}")
+            notes += left_out
+            writer.provenance["notes"] = notes
+    return ImportReport(num_places=writer.num_places, num_patches=writer.num_patches, notes=tuple(notes))
 
 
 def _members(listing: Listing, options: Options) -> tuple[str, list[Member]]:
@@ -161,6 +182,7 @@ def _plan(
         notes.append(f"clear fractions by mask {collection.rule.band}")
     places = cutting.plan_places(collection, on_misaligned=options.on_misaligned)
     stride = options.stride or options.patch
+    places = _fitting(places, options.patch, stride, notes)
     native = cutting.native_sizes(places, collection.bands, patch_px=options.patch, stride_px=stride)
     repeated = [b for b, px in native.items() if px is None]
     if repeated:
@@ -178,7 +200,8 @@ def _plan(
     ]  # fmt: skip
     cut = cutting.Cut(
         patch_px=options.patch, stride_px=stride, native_px=native, targets=targets, sources=sources,
-        rule=collection.rule, check_floats=options.units == "auto",
+        rule=collection.rule, check_floats=options.units == "auto", min_clear=options.min_clear,
+        min_dates=options.min_dates,
     )  # fmt: skip
     return cut, bands, places
 
@@ -227,40 +250,25 @@ def _needs_offset(collection: Collection) -> bool:
     return any(p.scale is None and p.dtype in ("uint16", "int16", "int32", "uint32") for p in planes)
 
 
-def _write(
-    out: Path, source: Path, layout: str, cut: cutting.Cut, bands: list[Band], places: list[cutting.Place],
-    options: Options, reader: PixelReader, notes: list[str],
-) -> ImportReport:  # fmt: skip
-    small = [p for p in places if min(p.grid.height, p.grid.width) < cut.patch_px]
-    if len(small) == len(places):
-        size = small[0].grid
+def _fitting(
+    places: list[cutting.Place], patch_px: int, stride_px: int, notes: list[str]
+) -> list[cutting.Place]:
+    """Leave out the places that are smaller than a patch."""
+    grids = [p.grid for p in places]
+    large = [p for p in places if min(p.grid.height, p.grid.width) >= patch_px]
+    if not large:
         raise DatasetError(
-            f"{len(small)} places are smaller than a patch of {cut.patch_px} px ({small[0].name}: {size.width} x "
-            f"{size.height} px); choose a smaller --patch"
+            f"{len(places)} places are smaller than a patch of {patch_px} px ({places[0].name}: {grids[0].width} x "
+            f"{grids[0].height} px); choose a smaller --patch"
         )
-    if small:
-        notes.append(f"{len(small)} places are smaller than a patch of {cut.patch_px} px and left out")
-    counts = cutting.Counts()
-    provenance = {
-        "importer": "geotiff",
-        "source": source.name,
-        "layout": layout,
-        "options": to_plain(options),
-    }
-    licence = options.licence or (COPERNICUS if layout in ("esa", "theia") else "not stated")
-    with DatasetWriter(
-        out, bands=bands, patch_px=cut.patch_px, licence=licence, provenance=provenance
-    ) as writer:
-        for place in progress(places, "places"):
-            for patch in cutting.cut_place(
-                place, cut, reader, counts, min_clear=options.min_clear, min_dates=options.min_dates
-            ):
-                writer.add(patch)
-        notes += _left_out(counts, options)
-        if not writer.num_patches:
-            raise DatasetError(f"no patch is left of {source}: {'; '.join(_left_out(counts, options))}")
-        writer.provenance["notes"] = notes
-    return ImportReport(num_places=writer.num_places, num_patches=writer.num_patches, notes=tuple(notes))
+    if len(large) < len(places):
+        notes.append(
+            f"{len(places) - len(large)} places are smaller than a patch of {patch_px} px and left out"
+        )
+    rest = max((n - patch_px) % stride_px for p in large for n in (p.grid.height, p.grid.width))
+    if rest:
+        notes.append(f"up to {rest} px at the right and bottom edges fill no patch")
+    return large
 
 
 def _left_out(counts: cutting.Counts, options: Options) -> list[str]:

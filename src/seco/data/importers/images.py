@@ -106,17 +106,8 @@ def run(source: Path, out: Path, options: Options) -> ImportReport:
         with DatasetWriter(
             out, bands=bands, patch_px=size, licence=options.licence, provenance=provenance
         ) as writer:
-            for entry, picture in _decoded(
-                listing, progress(entries, "pictures"), colour, size, options, counts
-            ):
-                if options.on_size == "error" and (picture.header.height, picture.header.width) != (
-                    size,
-                    size,
-                ):
-                    raise DatasetError(
-                        f"{entry.name} is {picture.header.width} x {picture.header.height} px, not {size} x {size}; "
-                        "say --on-size resize, or give another --size"
-                    )
+            decoder = _Decoder(listing, colour, size, options, counts)
+            for entry, picture in decoder.pictures(progress(entries, "pictures")):
                 writer.add(_patch(entry, picture, size))
             notes = _notes(survey, counts, entries, colour, size) + notes
             if not writer.num_patches:
@@ -235,45 +226,59 @@ def _listed(listing: Listing, entries: Sequence[Entry], options: Options) -> tup
     return arranging.apply_lists(entries, lists)
 
 
-def _decoded(
-    listing: Listing, entries: Iterable[Entry], colour: Colour, size: int, options: Options, counts: _Counts
-) -> Iterator[tuple[Entry, Picture]]:
-    """Decode pictures in threads, in order, a bounded number at a time."""
-    waiting: deque[tuple[Entry, Future[Picture]]] = deque()
+@dataclasses.dataclass(frozen=True)
+class _Decoder:
+    """Decodes pictures in threads, in order, a bounded number at a time."""
 
-    def first() -> Iterator[tuple[Entry, Picture]]:
-        entry, future = waiting.popleft()
+    listing: Listing
+    colour: Colour
+    size: int
+    options: Options
+    counts: _Counts
+
+    def pictures(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Picture]]:
+        """Yield each entry with its picture; those that cannot be read are an error, or left out and counted."""
+        waiting: deque[tuple[Entry, Future[Picture]]] = deque()
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            try:
+                for entry in entries:
+                    # The archive is read here: only decoding is safe, and worth while, in threads.
+                    try:
+                        source = _source(self.listing, entry.name)
+                    except DatasetError as err:
+                        self._bad(err)
+                        continue
+                    future = pool.submit(
+                        pictures.decode, source, entry.name, colour=self.colour, size_px=self.size
+                    )
+                    waiting.append((entry, future))
+                    if len(waiting) >= IN_FLIGHT:
+                        yield from self._done(*waiting.popleft())
+                while waiting:
+                    yield from self._done(*waiting.popleft())
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+
+    def _done(self, entry: Entry, future: Future[Picture]) -> Iterator[tuple[Entry, Picture]]:
         try:
             picture = future.result()
         except DatasetError as err:
-            _refuse(err, options)
-            counts.bad += 1
+            self._bad(err)
             return
-        header = picture.header
-        counts.cropped += header.height != header.width
-        counts.resized += min(header.height, header.width) != size
+        height, width = picture.header.height, picture.header.width
+        if self.options.on_size == "error" and (height, width) != (self.size, self.size):
+            raise DatasetError(
+                f"{entry.name} is {width} x {height} px, not {self.size} x {self.size}; "
+                "say --on-size resize, or give another --size"
+            )
+        self.counts.cropped += height != width
+        self.counts.resized += min(height, width) != self.size
         yield entry, picture
 
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        try:
-            for entry in entries:
-                # The archive is read here: only decoding is safe, and worth while, in threads.
-                try:
-                    source = _source(listing, entry.name)
-                except DatasetError as err:
-                    _refuse(err, options)
-                    counts.bad += 1
-                    continue
-                waiting.append(
-                    (entry, pool.submit(pictures.decode, source, entry.name, colour=colour, size_px=size))
-                )
-                if len(waiting) >= IN_FLIGHT:
-                    yield from first()
-            while waiting:
-                yield from first()
-        finally:
-            for _, future in waiting:
-                future.cancel()
+    def _bad(self, err: DatasetError) -> None:
+        _refuse(err, self.options)
+        self.counts.bad += 1
 
 
 def _patch(entry: Entry, picture: Picture, size: int) -> Patch:

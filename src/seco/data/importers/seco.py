@@ -250,13 +250,7 @@ class _Importer:
     def _patch(self, place: str, day: datetime.date, item: Item, about: Metadata) -> Patch | None:
         try:
             pixels, grids = _read(self.listing, item, self.names)
-            for name, plane in pixels.items():
-                wanted = self.stored[name]
-                if (plane.shape, plane.dtype.name) != (wanted.shape, wanted.dtype):
-                    raise DatasetError(
-                        f"{item.where}: band {name} is {plane.dtype.name} {plane.shape}; the first date's is "
-                        f"{wanted.dtype} {wanted.shape}"
-                    )
+            _check_stored(item, pixels, self.stored)
         except DatasetError as err:
             if self.options.on_bad == "error":
                 raise DatasetError(f"{err} (or leave such dates out: --on-bad skip)") from err
@@ -273,6 +267,16 @@ class _Importer:
             place=place, pixels=stored, date=day, lon=lon, lat=lat, crs=crs, transform=transform, item=item.name,
             baseline=about.baseline,
         )  # fmt: skip
+
+
+def _check_stored(item: Item, pixels: dict[str, np.ndarray], stored: dict[str, _Stored]) -> None:
+    for name, plane in pixels.items():
+        wanted = stored[name]
+        if (plane.shape, plane.dtype.name) != (wanted.shape, wanted.dtype):
+            raise DatasetError(
+                f"{item.where}: band {name} is {plane.dtype.name} {plane.shape}; the first date's is "
+                f"{wanted.dtype} {wanted.shape}"
+            )
 
 
 def _position(

@@ -1,0 +1,166 @@
+"""The training tier: the same pixels, statistics as plain NumPy has them, made once."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seco.data import tier as tier_module
+from seco.data.dataset import open_dataset
+from seco.data.writer import DatasetWriter, Patch
+from seco.errors import DatasetError
+from seco.sensors import sentinel2
+from seco.sensors.bands import Band
+
+
+def write(out, blocks, bands):
+    with DatasetWriter(
+        out, bands=bands, patch_px=blocks[0].shape[-1], licence="none", provenance={}
+    ) as writer:
+        for i, block in enumerate(blocks):
+            writer.add(Patch(place=f"{i:03d}", pixels=block))
+    return open_dataset(out)
+
+
+def bands(units="reflectance", **settings):
+    return tuple(Band(name=n, units=units, **settings) for n in ("a", "b"))
+
+
+def random_blocks(dtype, num=9, nodata=None):
+    rng = np.random.default_rng(5)
+    low, high = (0, 255) if dtype == "uint8" else (-2000, 9000) if dtype == "int16" else (0, 9000)
+    out = []
+    for _ in range(num):
+        block = rng.integers(low, high, (2, 8, 8)).astype(dtype)
+        if nodata is not None:
+            block[rng.random(block.shape) < 0.2] = nodata
+        out.append(block)
+    return out
+
+
+class TestStatistics:
+    @pytest.mark.parametrize(
+        ("dtype", "nodata"), [("uint8", None), ("uint16", 0.0), ("int16", -10000.0), ("float32", None), ("int32", -7.0)]
+    )
+    def test_against_numpy(self, tmp_path, monkeypatch, dtype, nodata):
+        monkeypatch.setattr(tier_module, "CHUNK_PATCHES", 4)  # several chunks, the last one short
+        blocks = random_blocks(dtype, nodata=nodata)
+        tier = write(tmp_path / "a", blocks, bands(nodata=nodata)).training()
+        for i in range(2):
+            values = np.stack(blocks)[:, i].astype(np.float64).ravel()
+            values = values if nodata is None else values[values != nodata]
+            assert tier.mean[i] == pytest.approx(values.mean(), rel=1e-9)
+            assert tier.std[i] == pytest.approx(values.std(), rel=1e-6)
+            low, high = np.quantile(values, (0.02, 0.98), method="inverted_cdf")
+            slack = 0 if dtype in ("uint8", "uint16", "int16") else 100
+            assert tier.low[i] == pytest.approx(low, abs=slack)
+            assert tier.high[i] == pytest.approx(high, abs=slack)
+
+    def test_nan_counts_as_nodata(self, tmp_path):
+        blocks = [np.ones((2, 4, 4), np.float32), np.full((2, 4, 4), 3, np.float32)]
+        blocks[0][0, :2] = np.nan
+        tier = write(tmp_path / "a", blocks, bands()).training()
+        assert tier.mean[0] == pytest.approx((8 * 1 + 16 * 3) / 24)
+
+    def test_nothing_but_nodata(self, tmp_path):
+        data = write(tmp_path / "a", [np.zeros((2, 4, 4), np.uint16)], bands(nodata=0.0))
+        with pytest.raises(DatasetError, match="band a holds nothing but nodata"):
+            data.training()
+        assert not list((tmp_path / "a" / "training").glob("*"))
+
+
+class TestPixels:
+    def test_are_the_archive_s(self, small_dataset):
+        data = open_dataset(small_dataset)
+        tier = data.training()
+        np.testing.assert_array_equal(tier.pixels, data.planes(0, len(data))[0])
+        assert tier.pixels.dtype == np.uint8
+        assert isinstance(tier.pixels, np.memmap)
+        assert (len(tier), tier.patch_px) == (96, 16)
+        assert tier.dataset is data
+
+    def test_chosen_bands_in_the_order_asked(self, small_dataset):
+        data = open_dataset(small_dataset)
+        tier = data.training(["blue", "red"])
+        assert [b.name for b in tier.bands] == ["blue", "red"]
+        np.testing.assert_array_equal(tier.pixels, data.planes(0, len(data))[0][:, [2, 0]])
+        assert tier.fingerprint != data.training().fingerprint
+
+    def test_coarser_bands_are_repeated(self, tmp_path):
+        names = ("B01", "B02", "B8A")
+        rng = np.random.default_rng(0)
+        planes = {n: rng.integers(1, 9, (px, px)).astype(np.uint16) for n, px in zip(names, (2, 12, 6), strict=True)}
+        with DatasetWriter(
+            tmp_path / "a", bands=[sentinel2.band(n) for n in names], patch_px=12, licence="", provenance={}
+        ) as writer:
+            writer.add(Patch(place="p", pixels=planes))
+        pixels = open_dataset(tmp_path / "a").training().pixels[0]
+        np.testing.assert_array_equal(pixels[0], planes["B01"].repeat(6, 0).repeat(6, 1))
+        np.testing.assert_array_equal(pixels[1], planes["B02"])
+        np.testing.assert_array_equal(pixels[2], planes["B8A"].repeat(2, 0).repeat(2, 1))
+
+
+class TestMaking:
+    def test_once(self, make_dataset, monkeypatch):
+        data = open_dataset(make_dataset())
+        first = data.training()
+        monkeypatch.setattr(tier_module, "_make", lambda *_: pytest.fail("made again"))
+        again = open_dataset(data.path).training()
+        assert again.fingerprint == first.fingerprint
+        np.testing.assert_array_equal(again.mean, first.mean)
+
+    def test_interrupted(self, make_dataset, monkeypatch):
+        data = open_dataset(make_dataset())
+        with monkeypatch.context() as patch:
+            patch.setattr(tier_module, "read_block", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                data.training()
+        assert list((data.path / "training").iterdir()) == []
+        assert len(data.training()) == 96
+
+    def test_full_disk(self, make_dataset, monkeypatch):
+        def full(*_, **__):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        data = open_dataset(make_dataset())
+        with monkeypatch.context() as patch:
+            patch.setattr(np.lib.format, "open_memmap", full)
+            with pytest.raises(DatasetError, match="No space left on device"):
+                data.training()
+        assert list((data.path / "training").iterdir()) == []
+        assert len(data.training()) == 96
+
+    @pytest.mark.parametrize("damage", ["cut", "json", "shape"])
+    def test_damaged(self, make_dataset, damage):
+        data = open_dataset(make_dataset())
+        data.training()
+        folder = next((data.path / "training").iterdir())
+        pixels = folder / "pixels.npy"
+        if damage == "cut":
+            pixels.write_bytes(pixels.read_bytes()[:100])
+        elif damage == "json":
+            (folder / "tier.json").write_text("{")
+        else:
+            np.save(pixels, np.zeros((1, 3, 16, 16), np.uint8))
+        with pytest.raises(DatasetError, match="remove it, it is made again"):
+            open_dataset(data.path).training()
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+    def test_read_only_dataset(self, make_dataset, monkeypatch, tmp_path):
+        monkeypatch.setenv("SECO_CACHE", str(tmp_path / "cache"))
+        path = make_dataset()
+        path.chmod(0o555)
+        try:
+            assert len(open_dataset(path).training()) == 96
+        finally:
+            path.chmod(0o755)
+        assert (tmp_path / "cache").is_dir()
+
+    def test_says_what_it_is(self, make_dataset):
+        data = open_dataset(make_dataset())
+        tier = data.training()
+        folder = data.path / "training" / tier.fingerprint
+        assert set(json.loads((Path(folder) / "tier.json").read_text())) >= {"mean", "std", "low", "high"}

@@ -1,0 +1,424 @@
+"""An encoder takes stored numbers of named bands, converts what can be converted, and refuses the rest."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from seco.errors import CheckpointError, ConfigError, DatasetError, SecoError, TaskError
+from seco.nets.backbones import build_backbone, feature_dim
+from seco.nets.encoder import SPEC_NAME, WEIGHTS_NAME, Encoder, load_folder
+from seco.nets.heads import projection_head
+from seco.nets.spec import EncoderSpec
+from seco.sensors import sentinel2
+from seco.sensors.bands import Band
+from seco.sensors.rgb import display_bands
+
+RGB = display_bands()
+DN = tuple(sentinel2.band(b) for b in ("B04", "B03", "B02", "B08"))
+
+
+class Means(nn.Module):
+    """A backbone whose features are the channel means: what it was fed can be read off."""
+
+    def __init__(self, num):
+        super().__init__()
+        self.num_features = num
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return x.mean((2, 3)) * self.weight
+
+
+def transparent(bands=RGB, *, mean=None, std=None, normalise="spec", heads=()):
+    n = len(bands)
+    spec = EncoderSpec(
+        arch="means", bands=tuple(bands), mean=tuple(mean or [0.0] * n), std=tuple(std or [1.0] * n), patch_px=16,
+        feature_dim=n, heads=tuple(heads), normalise=normalise,
+    )  # fmt: skip
+    nets = nn.ModuleDict({h: projection_head(n, 5, seed=i) for i, h in enumerate(heads)})
+    return Encoder(spec=spec, backbone=Means(n), heads=nets, name="transparent", device="cpu")
+
+
+def real(bands=RGB, *, arch="test_resnet", heads=("z0", "z1"), seed=0, **settings):
+    backbone = build_backbone(arch, len(bands), seed=seed)
+    dim = feature_dim(backbone)
+    spec = EncoderSpec(
+        arch=arch, bands=tuple(bands), mean=(100.0,) * len(bands), std=(50.0,) * len(bands), patch_px=32, feature_dim=dim,
+        heads=heads, method="seco", num_steps=7, trained_boxes=((1.5, 2.0, 3.0, 4.25),), **settings,
+    )  # fmt: skip
+    nets = nn.ModuleDict({h: projection_head(dim, 6, seed=i) for i, h in enumerate(heads)})
+    return Encoder(spec=spec, backbone=backbone, heads=nets, name="real", device="cpu")
+
+
+def flat(*values, px=8, dtype=np.uint8, num=1):
+    """Images whose band i holds values[i] everywhere."""
+    return np.broadcast_to(np.array(values, dtype)[None, :, None, None], (num, len(values), px, px)).copy()
+
+
+def images(num=5, num_bands=3, px=32, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, 255, (num, num_bands, px, px)).astype(dtype)
+
+
+def fed(encoder, pixels, bands, **settings):
+    return encoder.encode(pixels, bands=bands, **settings)["features"][0].tolist()
+
+
+# --- bands ------------------------------------------------------------------------------------------------------------
+
+
+def test_bands_are_put_in_order_by_name_and_others_left_out():
+    encoder = transparent()
+    red, green, blue = RGB
+    assert fed(encoder, flat(1, 2, 3), RGB) == [1, 2, 3]
+    assert fed(encoder, flat(3, 1, 2), (blue, red, green)) == [1, 2, 3]
+    near = Band(name="nir", units="display", common_name="nir")
+    assert fed(
+        encoder, flat(9, 3, 1, 9, 2), (near, blue, red, dataclasses.replace(near, name="x"), green)
+    ) == [1, 2, 3]
+
+
+def test_a_sensor_s_band_is_matched_by_its_common_name():
+    named = tuple(dataclasses.replace(b, units="display", scale=None, offset=None, nodata=None) for b in DN)
+    assert fed(transparent(), flat(1, 2, 3, 4), named) == [1, 2, 3]
+
+
+def test_a_missing_band_is_an_error_that_names_it():
+    with pytest.raises(DatasetError, match=r"needs band green, blue; the imagery has red"):
+        transparent().encode(flat(1), bands=RGB[:1])
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 4, 8, 8), (8, 8)])
+def test_pixels_of_another_shape_are_refused(shape):
+    with pytest.raises(TaskError, match=r"give \(images, 3, height, width\)"):
+        transparent().encode(np.zeros(shape, np.uint8), bands=RGB)
+
+
+# --- units ------------------------------------------------------------------------------------------------------------
+
+
+def reflectance(name="red"):
+    return Band(name=name, units="reflectance", common_name=name)
+
+
+def test_display_bytes_are_no_reflectance_and_the_other_way_round():
+    for have, want in ((reflectance(), RGB[0]), (RGB[0], reflectance()), (RGB[0], DN[0]), (DN[0], RGB[0])):
+        with pytest.raises(DatasetError, match="no conversion is defined"):
+            transparent((want,)).encode(flat(1), bands=(have,))
+
+
+def test_display_bytes_of_a_known_stretch_can_be_converted():
+    stretched = dataclasses.replace(RGB[0], stretch="linear", stretch_range=(0.1, 0.4))
+    assert fed(transparent((reflectance(),)), flat(51), (stretched,)) == pytest.approx(
+        [0.1 + 0.3 * 51 / 255], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "stored", "expected"),
+    [
+        # the same numbers of reflectance: (stored * scale + offset - offset') / scale'
+        ((1e-4, -0.1), (1e-4, 0.0), 3000, 2000),
+        ((1e-4, 0.0), (1e-4, -0.1), 2000, 3000),
+        ((2.75e-5, -0.2), (1e-4, -0.1), 20000, 4500),
+        ((1e-4, 0.0), (1e-4, 0.0), 1234, 1234),
+    ],
+)
+def test_dn_of_another_scale_and_offset_become_those_trained_on(have, want, stored, expected):
+    bands = [Band(name="red", units="dn", scale=s, offset=o) for s, o in (have, want)]
+    got = fed(transparent(bands[1:]), flat(stored, dtype=np.uint16), bands[:1])
+    assert got == pytest.approx([expected], rel=1e-5)
+
+
+def test_dn_and_reflectance_are_converted_both_ways():
+    dn = Band(name="red", units="dn", scale=1e-4, offset=-0.1)
+    assert fed(transparent((dn,)), flat(0.2, dtype=np.float32), (reflectance(),)) == pytest.approx(
+        [3000], rel=1e-5
+    )
+    assert fed(transparent((reflectance(),)), flat(3000, dtype=np.uint16), (dn,)) == pytest.approx(
+        [0.2], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int32, np.float32, np.float64])
+def test_any_dtype_of_stored_numbers(dtype):
+    assert fed(transparent(), flat(10, 20, 250, dtype=dtype), RGB) == [10, 20, 250]
+
+
+# --- normalisation ----------------------------------------------------------------------------------------------------
+
+
+def test_normalise_spec_takes_the_encoder_s_statistics_after_conversion():
+    encoder = transparent(RGB, mean=[10.0, 20.0, 30.0], std=[2.0, 4.0, 5.0])
+    assert fed(encoder, flat(12, 12, 12), RGB, normalise="spec") == pytest.approx([1, -2, -3.6])
+    dn = [Band(name="red", units="dn", scale=1e-4, offset=o) for o in (0.0, -0.1)]
+    encoder = transparent(dn[1:], mean=[2500.0], std=[500.0])
+    assert fed(encoder, flat(2000, dtype=np.uint16), dn[:1]) == pytest.approx([1.0], abs=1e-5)
+
+
+def test_normalise_dataset_takes_the_statistics_given_in_the_order_of_the_imagery():
+    encoder = transparent(RGB, mean=[1.0] * 3, std=[9.0] * 3)
+    red, green, blue = RGB
+    stats = (np.array([30.0, 10.0, 20.0]), np.array([5.0, 2.0, 4.0]))
+    got = fed(encoder, flat(12, 12, 12), (blue, red, green), normalise="dataset", stats=stats)
+    assert got == pytest.approx([1, -2, -3.6])
+    with pytest.raises(TaskError, match="needs the statistics"):
+        encoder.encode(flat(1, 2, 3), bands=RGB, normalise="dataset")
+
+
+def test_statistics_of_a_band_of_one_value_give_no_infinity():
+    got = fed(
+        transparent(),
+        flat(5, 5, 5),
+        RGB,
+        normalise="dataset",
+        stats=(np.full(3, 5.0), np.array([0.0, 1.0, 1.0])),
+    )
+    assert np.isfinite(got).all()
+
+
+def test_normalise_paper_divides_bytes_by_255_and_refuses_other_units():
+    encoder = transparent(RGB, mean=[9.0] * 3, std=[9.0] * 3)
+    assert fed(encoder, flat(51, 255, 0), RGB, normalise="paper") == pytest.approx([0.2, 1, 0])
+    with pytest.raises(TaskError, match="display bytes only"):
+        transparent(DN).encode(flat(1, 2, 3, 4, dtype=np.uint16), bands=DN, normalise="paper")
+
+
+def test_the_spec_s_own_default_is_taken_where_none_is_said():
+    stats = (np.zeros(3), np.full(3, 2.0))
+    assert fed(transparent(normalise="dataset"), flat(4, 6, 8), RGB, stats=stats) == [2, 3, 4]
+    assert fed(transparent(), flat(4, 6, 8), RGB, stats=stats) == [4, 6, 8]
+
+
+# --- outputs ----------------------------------------------------------------------------------------------------------
+
+
+def test_features_and_heads_are_those_of_the_networks_and_heads_have_unit_length():
+    encoder = real()
+    pixels = images()
+    out = encoder.encode(pixels, bands=RGB, outputs=("z1", "features", "z0"))
+    assert list(out) == ["z1", "features", "z0"]
+    assert {k: v.dtype.name for k, v in out.items()} == dict.fromkeys(out, "float32")
+    x = (torch.from_numpy(pixels).float() - 100) / 50
+    with torch.no_grad():
+        features = encoder.net["backbone"](x)
+        heads = {h: functional.normalize(encoder.net["heads"][h](features), dim=1) for h in ("z0", "z1")}
+    assert np.abs(out["features"] - features.numpy()).max() < 1e-5
+    for head in ("z0", "z1"):
+        assert np.abs(out[head] - heads[head].numpy()).max() < 1e-5
+        assert np.linalg.norm(out[head], axis=1) == pytest.approx(np.ones(5), abs=1e-5)
+    assert np.abs(out["z0"] - out["z1"]).max() > 0.01
+
+
+def test_an_output_that_is_not_there_is_refused():
+    with pytest.raises(TaskError, match="no output z7; it has features, z0, z1"):
+        real().encode(images(), bands=RGB, outputs=("features", "z7"))
+
+
+def test_no_images_give_empty_features():
+    assert real().encode(images(num=0), bands=RGB)["features"].shape == (0, 96)
+
+
+def test_the_batch_size_does_not_matter():
+    encoder = real()
+    features = [encoder.encode(images(), bands=RGB, batch_size=b)["features"] for b in (1, 2, 5, 100)]
+    for other in features[1:]:
+        assert np.abs(features[0] - other).max() < 1e-5
+    order = [3, 1, 0, 4, 2]
+    assert np.abs(encoder.encode(images()[order], bands=RGB)["features"] - features[0][order]).max() < 1e-5
+
+
+def test_an_encoder_is_in_eval_mode_and_frozen():
+    encoder = real()
+    assert not any(m.training for m in encoder.net.modules())
+    assert not any(p.requires_grad for p in encoder.net.parameters())
+    before = {k: v.clone() for k, v in encoder.net.state_dict().items()}
+    encoder.encode(images(), bands=RGB)
+    assert all(torch.equal(v, before[k]) for k, v in encoder.net.state_dict().items())
+
+
+@pytest.mark.parametrize("size", [16, 32, 47])
+def test_images_are_resized_bilinearly_with_antialiasing(size):
+    encoder = real()
+    pixels = images()
+    got = encoder.encode(pixels, bands=RGB, size=size)["features"]
+    x = (torch.from_numpy(pixels).float() - 100) / 50
+    x = x if size == 32 else functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        expected = encoder.net["backbone"](x).numpy()
+    assert np.abs(got - expected).max() < 1e-4
+
+
+# --- calling ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_takes_one_image_or_many_as_in_the_readme():
+    encoder = real()
+    pixels = images(num=2)
+    both = encoder(pixels, bands=["red", "green", "blue"], units="display")
+    assert isinstance(both, torch.Tensor)
+    assert both.shape == (2, 96)
+    one = encoder(pixels[1], bands=["red", "green", "blue"], units="display")
+    assert one.shape == (1, 96)
+    assert (one[0] - both[1]).abs().max() < 1e-5
+    assert np.abs(both.numpy() - encoder.encode(pixels, bands=RGB)["features"]).max() < 1e-6
+    assert torch.equal(
+        encoder(torch.from_numpy(pixels), bands=["red", "green", "blue"], units="display"), both
+    )
+    assert torch.equal(encoder(pixels, bands=RGB), both)
+
+
+def test_a_call_reorders_bands_and_leaves_out_what_it_does_not_know():
+    encoder = transparent()
+    assert encoder(flat(9, 3, 1, 2)[0], bands=["nir", "Blue", "RED", "green"], units="display").tolist() == [
+        [1, 2, 3]
+    ]
+
+
+def test_a_call_converts_units():
+    encoder = transparent(DN)
+    names = ["red", "green", "blue", "B08"]
+    assert encoder(flat(1000, 2, 3, 4, dtype=np.uint16), bands=names, units="dn").tolist()[0] == [
+        1000,
+        2,
+        3,
+        4,
+    ]
+    got = encoder(flat(0.1, 0.2, 0.3, 0.4, dtype=np.float32), bands=names, units="reflectance")[0].tolist()
+    assert got == pytest.approx([1000, 2000, 3000, 4000], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("array", "bands", "units", "error", "said"),
+    [
+        (flat(1, 2, 3), ["red", "green", "blue"], None, ConfigError, "units must be said"),
+        (flat(1, 2, 3), ["red", "green", "blue"], "reflectance", DatasetError, "no conversion is defined"),
+        (flat(1, 2, 3), ["red", "green", "blue"], "dn", DatasetError, "scale and an offset"),
+        (flat(1, 2), ["red", "green"], "display", DatasetError, "needs band blue"),
+        (flat(1, 2, 3), ["a", "b", "c"], "display", DatasetError, "needs band red"),
+        (
+            flat(1, 2, 3),
+            ["red", "green", "blue", "nir"],
+            "display",
+            DatasetError,
+            r"give \(4, height, width\)",
+        ),
+        (
+            flat(1, 2, 3)[0, 0],
+            ["red", "green", "blue"],
+            "display",
+            DatasetError,
+            r"give \(3, height, width\)",
+        ),
+    ],
+)
+def test_a_call_with_wrong_bands_or_units_is_one_clear_error(array, bands, units, error, said):
+    with pytest.raises(error, match=said):
+        transparent()(array, bands=bands, units=units)
+
+
+# --- saving -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_encoder_gives_the_same_features_exactly(tmp_path):
+    encoder = real()
+    for module in encoder.net.modules():  # running statistics that a fresh network does not have
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-1, 1)
+            module.running_var.uniform_(0.5, 2)
+    outputs = ("features", "z0", "z1")
+    before = encoder.encode(images(), bands=RGB, outputs=outputs)
+    encoder.save(tmp_path / "deep" / "encoder")
+    again = load_folder(tmp_path / "deep" / "encoder", name="real", device="cpu")
+    after = again.encode(images(), bands=RGB, outputs=outputs)
+    assert all(np.array_equal(before[k], after[k]) for k in outputs)
+    assert again.spec == encoder.spec
+    assert again.outputs == encoder.outputs
+    assert again.fingerprint() == encoder.fingerprint()
+    assert sorted(f.name for f in (tmp_path / "deep" / "encoder").iterdir()) == [WEIGHTS_NAME, SPEC_NAME]
+
+
+def test_the_fingerprint_tells_weights_and_spec_apart():
+    prints = {e.fingerprint() for e in (real(), real(seed=1), real(init="imagenet"), real(heads=("z0",)))}
+    assert len(prints) == 4
+    assert real().fingerprint() in prints
+
+
+def test_saving_again_replaces_and_a_full_disk_keeps_the_old_one(tmp_path, monkeypatch):
+    from seco.nets import encoder as module
+
+    first = real()
+    first.save(tmp_path)
+    monkeypatch.setattr(
+        module, "save_file", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    with pytest.raises(CheckpointError, match="No space left"):
+        real(seed=1).save(tmp_path)
+    monkeypatch.undo()
+    assert load_folder(tmp_path, name="x", device="cpu").fingerprint() == first.fingerprint()
+    assert sorted(f.name for f in tmp_path.iterdir()) == [WEIGHTS_NAME, SPEC_NAME]
+    real(seed=1).save(tmp_path)
+    assert load_folder(tmp_path, name="x", device="cpu").fingerprint() == real(seed=1).fingerprint()
+
+
+def change(tmp_path, **values):
+    real().save(tmp_path)
+    file = tmp_path / SPEC_NAME
+    spec = {**json.loads(file.read_text()), **values}
+    file.write_text(json.dumps({k: v for k, v in spec.items() if v is not ...}))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"version": 2}, r"version 2; this seco reads up to 1: upgrade"),
+        ({"version": None}, "version None"),
+        ({"format": "other"}, "not an encoder spec"),
+        ({"mean": ...}, "damaged: 'mean'"),
+        ({"bands": ...}, "damaged"),
+        ({"surprise": 1}, "damaged.*surprise"),
+        ({"bands": [{"name": "red", "units": "dn"}]}, "damaged.*scale and an offset"),
+        ({"bands": [{"name": "red", "colour": "red"}]}, "damaged.*colour"),
+        ({"std": [1.0, 0.0, 1.0]}, "must be above 0"),
+        ({"mean": [1.0]}, "3 bands, 1 means"),
+        ({"heads": ["z0"]}, "does not fit its spec"),
+        ({"feature_dim": 7}, "does not fit its spec"),
+        ({"arch": "test_convnext"}, "does not fit its spec"),
+    ],
+)
+def test_a_damaged_or_newer_spec_is_one_clear_error(tmp_path, values, said):
+    change(tmp_path, **values)
+    with pytest.raises(SecoError, match=said) as caught:
+        load_folder(tmp_path, name="x", device="cpu")
+    assert isinstance(caught.value, CheckpointError)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3", "\xff\xfe"])
+def test_a_spec_that_is_no_json_object_is_one_clear_error(tmp_path, text):
+    real().save(tmp_path)
+    (tmp_path / SPEC_NAME).write_bytes(text.encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"spec\.json"):
+        load_folder(tmp_path, name="x", device="cpu")
+
+
+def test_truncated_or_missing_weights_are_one_clear_error(tmp_path):
+    real().save(tmp_path)
+    file = tmp_path / WEIGHTS_NAME
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="cut short"):
+        load_folder(tmp_path, name="x", device="cpu")
+    file.unlink()
+    with pytest.raises(CheckpointError, match="cannot read"):
+        load_folder(tmp_path, name="x", device="cpu")
+
+
+def test_a_spec_survives_json(tmp_path):
+    spec = real(DN).spec
+    again = EncoderSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    assert again == spec
+    assert hash(again.bands) == hash(spec.bands)
