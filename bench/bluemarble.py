@@ -92,7 +92,7 @@ class Bench:
         if kind == "places":
             if self.data is None:
                 raise SystemExit("bench: --data is missing: the folder of the twelve Blue Marble mosaics")
-            self.seco("dataset", "import", "bluemarble", self.data, out, "--places", str(PLACES))
+            self.seco("dataset", "import", "bluemarble", self.data, out, "--places", str(PLACES), "--sampler", "land")
             return out
         if self.eurosat is None:
             raise SystemExit("bench: --eurosat is missing: the path of EuroSAT.zip")

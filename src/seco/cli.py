@@ -1,6 +1,7 @@
 """The only command line. Imports lazily, so that `seco --help` needs no torch."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in args
     args = [a for a in args if a != "--debug"]
     try:
-        return _dispatch(args)
+        try:
+            return _dispatch(args)
+        finally:
+            sys.stdout.flush()  # here, where it is caught that the reader of a pipe has gone
     except SecoError as err:
         if debug:
             raise
@@ -106,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        # What is left in the buffer has no reader; Python would complain of it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as err:
         if debug:

@@ -211,6 +211,9 @@ def _pretrain_config(
     own = {f.name for f in dataclasses.fields(method.Options)}
     options: Mapping[str, Any] = values.get("method_options") or {}
     values["method_options"] = {**options, **{k: v for k, v in given.items() if k in own}}
+    if {"steps", "epochs"} & set(given):
+        # The flag takes the place of the file's length, whichever way either says it.
+        values = {k: v for k, v in values.items() if k not in ("steps", "epochs")}
     common = {f.name for f in dataclasses.fields(Pretrain)} - {"method_options"}
     values.update({k: v for k, v in given.items() if k in common and k not in skip})
     config = configs.build(Pretrain, values)

@@ -184,6 +184,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"config {path} holds a {type(values).__name__}; it must map setting names to values"
         )
+    wrong = [k for k in values if not isinstance(k, str)]
+    if wrong:
+        raise ConfigError(f"config {path}: {wrong[0]!r} is no setting's name")
     return values
 
 

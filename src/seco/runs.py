@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,12 +47,18 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     except OSError as err:
         raise SecoError(f"cannot write {path}: {err}; free disk space or choose another folder") from err
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, or no folder that could hold it
+            temporary.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
-    write_atomic(path, json.dumps(value, indent=2, default=str) + "\n")
+    write_atomic(path, json.dumps(value, indent=2, default=_json) + "\n")
+
+
+def _json(value: Any) -> Any:
+    """NumPy's numbers as numbers, anything else in words."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -159,9 +166,10 @@ def print_table(
     """Print rows as a table; None is shown as a dash, floats with three decimals."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*columns, title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(*columns, title=escape(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left")
     for row in rows:
         table.add_row(*[_cell(row.get(c)) for c in columns])
     console = Console() if sys.stdout.isatty() else Console(width=160)
@@ -169,8 +177,10 @@ def print_table(
 
 
 def _cell(value: Any) -> str:
+    from rich.markup import escape
+
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:.3f}"
-    return str(value)
+    return escape(str(value))

@@ -37,7 +37,12 @@ def test_scores_hold_every_encoder_probe_and_head(demo):
     for task in ("landcover", "climate"):
         found = {(r["encoder"], r["probe"]) for r in rows if r["task"] == task and r["probe"] != "majority"}
         assert found == {(e, p) for e in ("seco", "random:resnet18", "colour") for p in ("knn", "linear")}
-    assert {r["output"] for r in rows if r["encoder"] == "seco" and r["task"] == "season"} == {"features", "z0", "z1", "z2"}
+    assert {r["output"] for r in rows if r["encoder"] == "seco" and r["task"] == "season"} == {
+        "features",
+        "z0",
+        "z1",
+        "z2",
+    }
     assert all(0 <= r["value"] <= 1 for r in rows)
     assert not any(r["transductive"] for r in rows if r["encoder"] == "seco")
 

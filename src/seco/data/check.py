@@ -62,7 +62,11 @@ def _check_files(dataset: Dataset) -> list[Problem]:
     out = []
     has_checksums = "checksum" in values or "files" in values
     if has_checksums and values.get("checksum") != fmt.json_checksum(values):
-        out.append(Problem(fmt.META_NAME, "does not have the checksum it was written with: damaged, or edited by hand"))
+        out.append(
+            Problem(
+                fmt.META_NAME, "does not have the checksum it was written with: damaged, or edited by hand"
+            )
+        )
     for name, wanted in dataset.meta.files.items():
         file = dataset.path / name
         if not file.is_file():

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import shapely
 
 from seco.data.dataset import Dataset
+from seco.data.overlap import touched
 from seco.data.writer import disk_errors
 from seco.errors import ConfigError, DatasetError
 
@@ -98,7 +99,7 @@ def split_by_block(
     taken = np.cumsum(sizes[order])
     num_test = int(np.searchsorted(taken, test_share * len(boxes))) + 1
     part = np.where(np.isin(block, order[:num_test]), TEST, TRAIN).astype(np.int8)
-    part[_touching(boxes, part == TEST, buffer_deg) & (part == TRAIN)] = DROPPED
+    part[touched(boxes, boxes[part == TEST], grow_deg=buffer_deg) & (part == TRAIN)] = DROPPED
     if not (part == TRAIN).any() or not (part == TEST).any():
         raise DatasetError(
             f"blocks of {block_deg} degrees leave no training or no test place among {len(boxes)}; "
@@ -108,22 +109,6 @@ def split_by_block(
         part=part, block=block.astype(np.int32), seed=seed, block_deg=block_deg, buffer_deg=buffer_deg,
         test_share=test_share,
     )  # fmt: skip
-
-
-def _touching(boxes: np.ndarray, test: np.ndarray, buffer_deg: float) -> np.ndarray:
-    """Return which places overlap a test place (edges that only meet do not), across the antimeridian too."""
-    shift = np.array([360.0, 0, 360.0, 0])
-    tested = boxes[test]
-    copies = np.concatenate([tested, tested + shift, tested - shift])
-    # Shrunk by a hair, so that neighbours that share an edge are not taken for overlapping.
-    hair = 1e-9
-    tree = shapely.STRtree(shapely.box(*copies.T))
-    west, south, east, north = boxes.T
-    grow = buffer_deg - hair
-    grown = shapely.box(west - grow, south - grow, east + grow, north + grow)
-    hit = np.zeros(len(boxes), bool)
-    hit[tree.query(grown, predicate="intersects")[0]] = True
-    return hit
 
 
 def write_split(dataset: Dataset, split: BlockSplit, name: str) -> Path:

@@ -143,14 +143,24 @@ def _lite0_weights(num_bands: int) -> dict[str, Tensor]:
     return mapped
 
 
-def backbone_weights(path: Path) -> dict[str, Tensor]:
-    """Read the backbone of one of our encoders: a run, an exported folder, or the `.safetensors` file in it."""
+def weights_file(path: Path) -> Path:
+    """Find the weights of one of our encoders: a run, an exported folder, or the `.safetensors` file in it.
+
+    Raises:
+        CheckpointError: there are none.
+    """
     candidates = (path, path / "encoder.safetensors", path / "encoder" / "encoder.safetensors")
     file = next((c for c in candidates if c.is_file()), None)
     if file is None:
         raise CheckpointError(
             f"no weights at {path}: give random, imagenet, a run folder or a .safetensors file"
         )
+    return file
+
+
+def backbone_weights(path: Path) -> dict[str, Tensor]:
+    """Read the backbone of one of our encoders, found by `weights_file`."""
+    file = weights_file(path)
     return {
         k.removeprefix("backbone."): v for k, v in read_tensors(file).items() if k.startswith("backbone.")
     }

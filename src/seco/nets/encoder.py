@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seco.errors import CheckpointError, ConfigError, DatasetError, TaskError
-from seco.nets.backbones import build_backbone, read_tensors
+from seco.nets.backbones import build_backbone, read_tensors, weights_file
 from seco.nets.devices import pick_device
 from seco.nets.heads import projection_head
 from seco.nets.spec import EncoderSpec
@@ -228,19 +228,49 @@ class Encoder:
         write_json(folder / SPEC_NAME, self.spec.to_json())
 
 
+def read_spec(file: Path) -> EncoderSpec:
+    """Read a `spec.json`.
+
+    Raises:
+        CheckpointError: it is missing, damaged or of a newer version.
+    """
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise CheckpointError(f"cannot read {file}: {err}; restore or export it again") from err
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{file} is no encoder spec but a {type(values).__name__}")
+    return EncoderSpec.from_json(values)
+
+
+def starting_spec(init: str, bands: Sequence[Band]) -> EncoderSpec | None:
+    """Return the spec of the encoder that training starts from, None for `random` and `imagenet`.
+
+    Raises:
+        CheckpointError: it takes other bands, or the same in another order or other units.
+    """
+    if init in ("random", "imagenet"):
+        return None
+    spec = read_spec(weights_file(Path(init)).with_name(SPEC_NAME))
+    theirs, ours = ([(b.name, b.units) for b in some] for some in (spec.bands, bands))
+    if theirs != ours:
+        raise CheckpointError(
+            f"{init} takes {_words(theirs)}, the data are {_words(ours)}; choose the bands with --bands, in its order"
+        )
+    return spec
+
+
+def _words(bands: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} ({units})" for name, units in bands)
+
+
 def load_folder(folder: Path, *, name: str, device: str = "auto") -> Encoder:
     """Load an encoder that `Encoder.save` wrote.
 
     Raises:
         CheckpointError: something is missing, damaged or does not fit.
     """
-    try:
-        values = json.loads((folder / SPEC_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise CheckpointError(f"cannot read {folder / SPEC_NAME}: {err}; restore or export it again") from err
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{folder / SPEC_NAME} is no encoder spec but a {type(values).__name__}")
-    spec = EncoderSpec.from_json(values)
+    spec = read_spec(folder / SPEC_NAME)
     state = read_tensors(folder / WEIGHTS_NAME)
     backbone = build_backbone(spec.arch, len(spec.bands))
     heads = nn.ModuleDict()

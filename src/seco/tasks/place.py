@@ -12,13 +12,14 @@ from jaxtyping import Bool, Float, Integer
 
 from seco.config import setting
 from seco.data.dataset import Dataset, open_dataset
+from seco.data.overlap import overlapping
 from seco.data.split import TEST, place_boxes
 from seco.errors import ConfigError, TaskError
 from seco.nets.encoder import FeatureExtractor
 from seco.probes.blocks import splits
 from seco.probes.features import FeatureStore
 from seco.probes.options import ALL, BlockOptions, chosen_outputs
-from seco.probes.overlap import is_transductive, overlapping
+from seco.probes.overlap import is_transductive
 from seco.probes.result import Row, TaskResult, gather, origin, prediction_table
 from seco.probes.retrieval import Ranking, rank
 from seco.probes.scores import bootstrap

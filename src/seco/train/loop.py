@@ -24,7 +24,7 @@ from seco.errors import CheckpointError, ConfigError, SecoError, TrainingError
 from seco.methods import _contract as methods
 from seco.nets.backbones import build_backbone, check_input, feature_dim
 from seco.nets.devices import keep_freed_memory, pick_device, pick_precision
-from seco.nets.encoder import Encoder
+from seco.nets.encoder import Encoder, starting_spec
 from seco.nets.spec import EncoderSpec
 from seco.runs import (
     CONFIG_NAME,
@@ -133,6 +133,10 @@ class _Session:
     def _build(self) -> methods.Method:
         config = self.config
         assert config.steps is not None
+        start = starting_spec(config.init, self.tier.bands)
+        # What the starting weights have seen, these have seen too.
+        seen = start.trained_boxes if start else ()
+        self.trained_boxes = (*seen, *(tuple(b) for b in self.places.boxes.tolist()))
         backbone = build_backbone(config.encoder, len(self.tier.bands), init=config.init, seed=config.seed)
         for px in sorted({int(config.view_px or 0), self.tier.patch_px}):
             check_input(backbone, len(self.tier.bands), px=px)
@@ -254,7 +258,7 @@ class _Session:
             std=tuple(np.maximum(self.tier.std, 1e-6).tolist()), patch_px=self.tier.patch_px,
             feature_dim=feature_dim(backbone), heads=tuple(heads), method=self.config.method, init=self.config.init,
             data_fingerprint=self.tier.fingerprint, num_steps=step,
-            trained_boxes=tuple(tuple(b) for b in self.places.boxes.tolist()),
+            trained_boxes=self.trained_boxes,
         )  # fmt: skip
         return Encoder(
             spec=spec, backbone=copy.deepcopy(backbone), heads=copy.deepcopy(heads), name=self.run.name,

@@ -281,12 +281,12 @@ def test_a_full_disk_or_a_stop_leaves_nothing_and_the_same_command_works_afterwa
             raise error
         original(*args, **kwargs)
 
-    monkeypatch.setattr(bluemarble.np, "save", failing)
     expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else DatasetError
-    with pytest.raises(expected):
-        run(mosaics, tmp_path / "a.seco", Options(**SMALL))
+    with monkeypatch.context() as patch:
+        patch.setattr(bluemarble.np, "save", failing)
+        with pytest.raises(expected):
+            run(mosaics, tmp_path / "a.seco", Options(**SMALL))
     assert nothing_left(tmp_path)
-    monkeypatch.undo()
     assert run(mosaics, tmp_path / "a.seco", Options(**SMALL)).num_patches == 72
     assert nothing_left(tmp_path, "a.seco")
 

@@ -42,7 +42,9 @@ def test_a_flipped_byte_of_pixels_names_the_patch(make_dataset):
     np.testing.assert_array_equal(open_dataset(path).planes(1, 6)[0], before[1:])
 
 
-@pytest.mark.parametrize("name", ["index.parquet", "dataset.json", "archive/zarr.json", "archive/g0/zarr.json", "shard"])
+@pytest.mark.parametrize(
+    "name", ["index.parquet", "dataset.json", "archive/zarr.json", "archive/g0/zarr.json", "shard"]
+)
 def test_a_flipped_byte_anywhere_is_found(make_dataset, name):
     path = make_dataset(num_places=2, num_dates=2)
     shard = next(f for f in (path / "archive" / "g0").rglob("*") if f.is_file() and f.name != "zarr.json")
@@ -83,7 +85,9 @@ class TestIndex:
         table = pq.read_table(path / "index.parquet")
         for name, values in columns.items():
             at = table.column_names.index(name)
-            table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
+            table = table.set_column(
+                at, table.schema.field(at), pa.array(values, table.schema.field(at).type)
+            )
         pq.write_table(table, path / "index.parquet")
         file = path / fmt.META_NAME
         values = json.loads(file.read_text())
@@ -97,7 +101,9 @@ class TestIndex:
 
     def test_places_apart(self, make_dataset):
         path = make_dataset(num_places=2, num_dates=2)
-        assert self.change(path, place=["a", "b", "a", "b"]) == ["index: patches of a place do not stand together"]
+        assert self.change(path, place=["a", "b", "a", "b"]) == [
+            "index: patches of a place do not stand together"
+        ]
 
     def test_number_of_places(self, make_dataset):
         path = make_dataset(num_places=2, num_dates=2)

@@ -99,7 +99,16 @@ class TestChecksum:
 
 @pytest.mark.parametrize(
     ("month", "lat", "season"),
-    [(12, 50.0, 0), (2, 50.0, 0), (3, 50.0, 1), (8, 50.0, 2), (11, 0.0, 3), (12, -30.0, 2), (4, -30.0, 3), (7, -30.0, 0)],
+    [
+        (12, 50.0, 0),
+        (2, 50.0, 0),
+        (3, 50.0, 1),
+        (8, 50.0, 2),
+        (11, 0.0, 3),
+        (12, -30.0, 2),
+        (4, -30.0, 3),
+        (7, -30.0, 0),
+    ],
 )
 def test_season(month, lat, season):
     assert fmt.season_of(month, lat) == season

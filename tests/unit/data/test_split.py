@@ -40,7 +40,12 @@ points = st.lists(
 
 class TestNoPixelIsShared:
     @settings(max_examples=60, deadline=None)
-    @given(points=points, seed=st.integers(0, 5), buffer=st.sampled_from([0.0, 0.5, 3.0]), block=st.sampled_from([5.0, 10.0]))
+    @given(
+        points=points,
+        seed=st.integers(0, 5),
+        buffer=st.sampled_from([0.0, 0.5, 3.0]),
+        block=st.sampled_from([5.0, 10.0]),
+    )
     def test_property(self, points, seed, buffer, block):
         boxes = boxes_at(points)
         try:
@@ -63,10 +68,12 @@ class TestNoPixelIsShared:
         assert split.counts()["dropped"] == 0
 
     def test_overlap_over_the_antimeridian(self):
-        # The first begins at 179 and ends at 181, which is the second's -179.
-        boxes = boxes_at([(179.0, 0.0), (-180.0, 0.0), *[(x, 40.0) for x in range(-100, 100, 20)]])
+        # The first goes from 178.5 to 180.5, which is -179.5 in the second.
+        boxes = boxes_at([(178.5, 0.0), (-180.0, 0.0), *[(x, 40.0) for x in range(-100, 100, 20)]])
         split = next(
-            s for s in (split_by_block(boxes, seed=i) for i in range(50)) if (s.part[0] == TEST) != (s.part[1] == TEST)
+            s
+            for s in (split_by_block(boxes, seed=i) for i in range(50))
+            if (s.part[0] == TEST) != (s.part[1] == TEST)
         )
         assert sorted(split.part[:2].tolist()) == [TEST, DROPPED]
 
@@ -124,7 +131,9 @@ class TestDraw:
             split_by_block(self.boxes, **change)
 
     def test_one_block(self):
-        with pytest.raises(DatasetError, match="leave no training or no test place among 3; use smaller blocks"):
+        with pytest.raises(
+            DatasetError, match="leave no training or no test place among 3; use smaller blocks"
+        ):
             split_by_block(boxes_at([(1.0, 1.0), (4.0, 1.0), (1.0, 4.0)]))
 
 

@@ -353,12 +353,14 @@ def test_saving_again_replaces_and_a_full_disk_keeps_the_old_one(tmp_path, monke
 
     first = real()
     first.save(tmp_path)
-    monkeypatch.setattr(
-        module, "save_file", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-    )
-    with pytest.raises(CheckpointError, match="No space left"):
-        real(seed=1).save(tmp_path)
-    monkeypatch.undo()
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_file", full)
+        with pytest.raises(CheckpointError, match="No space left"):
+            real(seed=1).save(tmp_path)
     assert load_folder(tmp_path, name="x", device="cpu").fingerprint() == first.fingerprint()
     assert sorted(f.name for f in tmp_path.iterdir()) == [WEIGHTS_NAME, SPEC_NAME]
     real(seed=1).save(tmp_path)

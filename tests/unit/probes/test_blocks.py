@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from seco.data.dataset import Dataset, open_dataset
+from seco.data.overlap import touched
 from seco.data.split import TEST, TRAIN, place_boxes, split_by_block
 from seco.errors import DatasetError, TaskError
 from seco.places.rasters import LabelRaster
@@ -12,7 +13,6 @@ from seco.probes.blocks import UNLABELLED, place_cases, splits
 from seco.probes.classify import Case
 from seco.probes.linear import FIT, VALIDATE
 from seco.probes.options import BlockOptions, PlaceProbeOptions
-from seco.probes.overlap import touched
 from seco.probes.rasters import label_places
 
 CLASSES = ("water", "forest", "desert", "city")

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from seco.data.overlap import overlapping, touched
 from seco.nets.spec import EncoderSpec
-from seco.probes.overlap import is_transductive, overlapping, touched
+from seco.probes.overlap import is_transductive
 from seco.sensors.rgb import display_bands
 
 

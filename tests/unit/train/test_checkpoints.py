@@ -1,9 +1,12 @@
 """Checkpoints: whole or not there, the newest two kept, and every damage one clear error."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from seco.errors import CheckpointError
 from seco.train import checkpoints
@@ -76,30 +79,24 @@ def test_weights_that_are_not_finite_are_never_written(tmp_path, wrong):
 
 @pytest.mark.parametrize("where", ["tensors", "json", "rename"])
 def test_a_full_disk_is_one_clear_error_and_keeps_what_was_there(tmp_path, monkeypatch, where):
-    from pathlib import Path
-
     save(tmp_path, 5)
     save(tmp_path, 6)
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    if where == "tensors":
-        from safetensors import SafetensorError
+    def full_in_rust(*args, **kwargs):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-        def full_in_rust(*args, **kwargs):
-            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-
-        monkeypatch.setattr(checkpoints, "save_file", full_in_rust)
-    elif where == "json":
-        monkeypatch.setattr(Path, "write_text", full)
-    else:
-        monkeypatch.setattr(Path, "rename", full)
-    with pytest.raises(
-        CheckpointError, match=r"cannot write checkpoint .*No space left .*--resume"
-    ) as caught:
-        save(tmp_path, 10)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        if where == "tensors":
+            patch.setattr(checkpoints, "save_file", full_in_rust)
+        else:
+            patch.setattr(Path, {"json": "write_text", "rename": "rename"}[where], full)
+        with pytest.raises(
+            CheckpointError, match=r"cannot write checkpoint .*No space left .*--resume"
+        ) as caught:
+            save(tmp_path, 10)
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == ["step-00000005", "step-00000006"]
     assert checkpoints.load_newest(tmp_path)[0] == 6
@@ -136,7 +133,5 @@ def test_truncated_tensors_are_one_clear_error_that_says_how_to_go_on(tmp_path, 
         CheckpointError, match=r"cannot read .*state\.safetensors.*remove .*step-00000010 to go on"
     ):
         checkpoints.load_newest(tmp_path)
-    import shutil
-
     shutil.rmtree(folder)
     assert checkpoints.load_newest(tmp_path)[0] == 5
