@@ -23,7 +23,7 @@ class Demo:
         "folder of the twelve mosaics; default: $SECO_DATA/bluemarble, else fetched once from NASA (21 MB)",
     )
     num_places: int = setting(1500, "places to cut", flag="--places")
-    steps: int = setting(400, "pre-training steps")
+    steps: int = setting(240, "pre-training steps")
     batch_size: int = setting(32, "places a step")
     encoder: str = setting("resnet18", "any timm model")
     seed: int = setting(0, "seed of places, weights and views")

@@ -16,8 +16,8 @@ OFFSET = -0.1
 """BOA_ADD_OFFSET of -1,000 DN, in reflectance (ESA, processing baseline 04.00)."""
 _BANDS = ("B02", "B03", "B04", "B11", "B12")
 """Where some surface is dark in almost any scene: shadow, water, dense vegetation."""
-_WINDOW_PX = 32
-_WINDOWS = 12
+_WINDOW_PX = 64
+_WINDOWS = 6
 _EDGE_PX = 3
 _RAISED_DN = (800.0, 1250.0)
 """Where the darkest pixels of a band lie if 1,000 was added to every number."""
@@ -51,7 +51,11 @@ def _sample(plane: Plane, reader: PixelReader) -> list[np.ndarray]:
         {int(i * (n - size) / max(1, _WINDOWS - 1)) for i in range(_WINDOWS)}
         for n, size in ((plane.grid.height, height), (plane.grid.width, width))
     ]
-    return [reader.read(plane, r, c, height, width) for r in sorted(corners[0]) for c in sorted(corners[1])]
+    return [
+        reader.read(plane, r, c, height, width, ahead=False)
+        for r in sorted(corners[0])
+        for c in sorted(corners[1])
+    ]
 
 
 def looks_raised(dark: Mapping[str, float]) -> bool | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Literal
@@ -203,7 +204,7 @@ class Cutter:
         """Return the stored numbers of one band, in its own pixels or repeated onto the finest grid."""
         plane, grid = place.scenes[position].planes[band], place.grids[band]
         onto = grid if (position, band) in place.onto else None
-        nodata = float("nan") if source.dtype.startswith("float") else source.nodata
+        nodata = math.nan if source.dtype.startswith("float") else source.nodata
         if onto is not None and nodata is None:
             raise DatasetError(
                 f"{plane.path} declares no nodata number, which resampling needs; give --nodata"

@@ -93,7 +93,7 @@ def metadata(listing: Listing, item: Item) -> Metadata:
         # Earth Engine's harmonised collections have the offset taken out already.
         harmonised = "HARMONIZED" in str(values.get("id", ""))
         offset = 0.0 if harmonised else sentinel2.reflectance_offset(baseline)
-    except (ValueError, TypeError, AttributeError, OverflowError, OSError) as err:
+    except (DatasetError, ValueError, TypeError, AttributeError, OverflowError, OSError) as err:
         raise DatasetError(f"{item.metadata} is damaged ({err}); fetch it again, or remove it") from err
     return Metadata(baseline=baseline, offset=offset, when=when, found=True)
 

@@ -18,13 +18,15 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from seco.data.grids import Grid, Plane
+from seco.data.grids import BLOCK_PX, Grid, Plane
 from seco.data.naming import parse_date
 from seco.data.netcdf import is_netcdf, open_netcdf
 from seco.errors import DatasetError
 
 OPEN_FILES = 128
 """Files kept open at once; systems allow a process 1,024 or more, of which others need some."""
+BLOCK_BYTES = 64 * 2**20
+"""Pixels kept of what was read ahead."""
 _DATE_TAGS = (
     "TIFFTAG_DATETIME",
     "ACQUISITION_DATE",
@@ -107,10 +109,11 @@ def _tagged_date(tags: dict[str, str]) -> datetime.datetime | None:
 
 
 class PixelReader:
-    """Reads windows of planes and keeps the files it used last open."""
+    """Reads windows of planes; keeps the files it used last open, and the blocks of pixels around what it read."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[tuple[str, Grid | None, float | None], Any] = OrderedDict()
+        self._blocks: OrderedDict[tuple[Any, ...], np.ndarray] = OrderedDict()
         # One environment for all files: rasterio makes and drops one a call otherwise, which doubles the time to open.
         self._env = rasterio.Env()
 
@@ -121,13 +124,14 @@ class PixelReader:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._blocks.clear()
         while self._open:
             self._open.popitem()[1].close()
         self._env.__exit__(kind, value, trace)
 
     def read(
         self, plane: Plane, row: int, col: int, height: int, width: int, *, onto: Grid | None = None,
-        nodata: float | None = None, nearest: bool = False,
+        nodata: float | None = None, nearest: bool = False, ahead: bool = True,
     ) -> np.ndarray:  # fmt: skip
         """Return the stored numbers of a window, (height, width).
 
@@ -138,27 +142,49 @@ class PixelReader:
             onto: resample the plane onto this grid first (bilinear, or nearest for classes).
             nodata: stored number outside the source and where it has nothing, for `onto`.
             nearest: resample by the nearest pixel.
+            ahead: read the block around the window too, since its neighbours are asked for next.
 
         Raises:
             DatasetError: the file cannot be read.
         """
-        with raster_errors(plane.path):
-            if plane.variable is not None:
-                if onto is not None:
-                    raise DatasetError(
-                        f"{plane.path}: NetCDF files cannot be resampled; put them on one grid first"
-                    )
-                return self._netcdf(plane, row, col, height, width)
-            source = self._opened(plane, onto, nodata, nearest=nearest)
-            return source.read(plane.index, window=Window(col, row, width, height))
+        if not ahead:
+            return self._window(plane, (row, col, height, width), onto, nodata, nearest=nearest)
+        grid = onto or plane.grid
+        top, left = row // BLOCK_PX * BLOCK_PX, col // BLOCK_PX * BLOCK_PX
+        # Wide enough for every window of this size that begins in the block.
+        block = (
+            top,
+            left,
+            min(BLOCK_PX + height, grid.height - top),
+            min(BLOCK_PX + width, grid.width - left),
+        )
+        key = (plane.path, plane.index, plane.variable, plane.step, onto, block)
+        if key not in self._blocks:
+            found = self._window(plane, block, onto, nodata, nearest=nearest)
+            while self._blocks and sum(b.nbytes for b in self._blocks.values()) + found.nbytes > BLOCK_BYTES:
+                self._blocks.popitem(last=False)
+            self._blocks[key] = found
+        self._blocks.move_to_end(key)
+        return self._blocks[key][row - top : row - top + height, col - left : col - left + width]
 
-    def _netcdf(self, plane: Plane, row: int, col: int, height: int, width: int) -> np.ndarray:
-        variable = self._opened(plane, None, None, nearest=True)[plane.variable]
-        if plane.flipped:
-            row = plane.grid.height - row - height
-        window = (slice(row, row + height), slice(col, col + width))
-        pixels = np.asarray(variable[window if plane.step is None else (plane.step, *window)])
-        return pixels[::-1] if plane.flipped else pixels
+    def _window(
+        self, plane: Plane, window: tuple[int, int, int, int], onto: Grid | None, nodata: float | None, *, nearest: bool
+    ) -> np.ndarray:  # fmt: skip
+        row, col, height, width = window
+        with raster_errors(plane.path):
+            if plane.variable is None:
+                source = self._opened(plane, onto, nodata, nearest=nearest)
+                return source.read(plane.index, window=Window(col, row, width, height))
+            if onto is not None:
+                raise DatasetError(
+                    f"{plane.path}: NetCDF files cannot be resampled; put them on one grid first"
+                )
+            variable = self._opened(plane, None, None, nearest=True)[plane.variable]
+            if plane.flipped:
+                row = plane.grid.height - row - height
+            inside = (slice(row, row + height), slice(col, col + width))
+            pixels = np.asarray(variable[inside if plane.step is None else (plane.step, *inside)])
+            return pixels[::-1] if plane.flipped else pixels
 
     def _opened(self, plane: Plane, onto: Grid | None, nodata: float | None, *, nearest: bool) -> Any:
         key = (plane.path, onto, nodata)

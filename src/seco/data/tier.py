@@ -95,15 +95,22 @@ def _make(dataset: Dataset, bands: tuple[Band, ...], folder: Path) -> None:
     try:
         with disk_errors(folder):
             shape = (len(dataset), len(bands), px, px)
-            out = np.lib.format.open_memmap(temporary / "pixels.npy", mode="w+", dtype=dtype, shape=shape)
             stats = _Statistics(bands, dtype)
-            for start in progress(range(0, len(dataset), CHUNK_PATCHES), "training tier"):
-                block = read_block(dataset, bands, start, min(start + CHUNK_PATCHES, len(dataset)))
-                out[start : start + len(block)] = block
-                stats.add(block)
-            out.flush()
-            del out
-            (temporary / "tier.json").write_text(json.dumps(stats.result(), indent=2), encoding="utf-8")
+            # Written as a file, mapped only to read: a full disk is an error here, but kills who writes to a map.
+            with (temporary / "pixels.npy").open("wb") as out:
+                about = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(out, about)
+                for start in progress(range(0, len(dataset), CHUNK_PATCHES), "training tier"):
+                    block = read_block(dataset, bands, start, min(start + CHUNK_PATCHES, len(dataset)))
+                    out.write(np.ascontiguousarray(block, dtype).data)
+                    stats.add(block)
+            made_of = {
+                "version": TIER_VERSION,
+                "dataset": dataset.fingerprint,
+                "bands": [b.name for b in bands],
+            }
+            text = json.dumps(made_of | stats.result(), indent=2)
+            (temporary / "tier.json").write_text(text, encoding="utf-8")
             if folder.exists():
                 shutil.rmtree(folder)
             temporary.rename(folder)

@@ -37,7 +37,9 @@ class Options:
     key_groups: KeyGroups = setting(
         "kind", "batch-norm groups hold one kind of key (as the original) or are mixed"
     )
-    group_size: int = setting(64, "keys a batch-norm group")
+    group_size: int | None = setting(
+        None, "keys a batch-norm group; default: half the batch, at most 64, so that shuffling parts companions"
+    )
     lr: float | None = setting(None, "learning rate; the paper: 0.03; default: 0.12 * batch / 256")
     sgd_momentum: float = setting(0.9, "momentum of SGD")
     weight_decay: float = setting(1e-4, "weight decay, on every parameter as the original")
@@ -66,6 +68,8 @@ def derive(options: Options, *, num_places: int, num_steps: int, batch_size: int
         chosen["queue_size"] = min(MAX_QUEUE, 2 ** int(math.log2(max(2, num_places))))
     if options.momentum is None:
         chosen["momentum"] = round(1 - min(0.04, max(0.001, 10 / num_steps)), 4)
+    if options.group_size is None:
+        chosen["group_size"] = max(2, min(64, batch_size // 2))
     if options.lr is None:
         chosen["lr"] = 0.12 * batch_size / 256
     if options.warmup_steps is None:
@@ -92,6 +96,7 @@ class ContrastMethod:
         """Build networks and optimiser from derived options."""
         assert options.queue_size is not None
         assert options.momentum is not None
+        assert options.group_size is not None
         self.options = options
         self.seed = setup.seed
         self.num_steps = setup.num_steps

@@ -14,8 +14,9 @@ WEST, NORTH = 500_000.0, 5_400_000.0
 
 
 def write_raster(
-    path: Path, pixels: np.ndarray, *, pixel_m: float = 10.0, west: float = WEST, north: float = NORTH, crs: str | None = UTM,
-    names: tuple[str, ...] = (), tags: dict[str, str] | None = None, scale: tuple[float, float] | None = None, **profile: Any,
+    path: Path, pixels: np.ndarray, *, pixel_m: float = 10.0, west: float = WEST, north: float = NORTH,
+    crs: str | None = UTM, names: tuple[str, ...] = (), tags: dict[str, str] | None = None,
+    scale: tuple[float, float] | None = None, **profile: Any,
 ) -> Path:  # fmt: skip
     """Write (height, width) or (bands, height, width) as GeoTIFF under any name."""
     pixels = pixels if pixels.ndim == 3 else pixels[None]

@@ -43,7 +43,10 @@ class TestDecide:
             (plane(), {}, True, dn(offset=-0.1)),
             (plane(nodata=9.0), {}, True, dn(offset=-0.1, nodata=9.0)),
             (plane(scale=2e-5, offset=0.8, nodata=-1.0), {}, True, dn(scale=2e-5, offset=0.8, nodata=-1.0)),
-            (plane(scale=2e-5), {"scale": 1e-3, "offset": 0.2, "nodata": 7.0}, False, dn(scale=1e-3, offset=0.2, nodata=7.0)),
+            (
+                plane(scale=2e-5), {"scale": 1e-3, "offset": 0.2, "nodata": 7.0}, False,
+                dn(scale=1e-3, offset=0.2, nodata=7.0),
+            ),
             (plane(), {"offset": 0.0}, True, dn()),
             (plane(), {"scale": 1e-3}, False, dn(scale=1e-3, nodata=None)),
             (plane("float32"), {}, False, Encoding(dtype="float32", units="reflectance")),
@@ -63,7 +66,7 @@ class TestDecide:
     )
     def test_numbers_without_a_meaning(self, dtype, declared):
         with pytest.raises(
-            DatasetError, match="nothing says how .* give --scale and --offset, or --units display"
+            DatasetError, match=r"nothing says how .* give --scale and --offset, or --units display"
         ):
             decide(plane(dtype), "x", declared=Declared(**declared), is_sentinel2=False, default_offset=0.0)
 

@@ -153,3 +153,15 @@ def test_every_key_of_dataset_json_is_documented(small_dataset):
     values = json.loads((small_dataset / fmt.META_NAME).read_text())
     keys = {*values, *values["groups"][0], *(f for f in Band.__dataclass_fields__)}
     assert [k for k in sorted(keys) if f"`{k}`" not in text] == []
+
+
+def test_the_reader_in_the_docs_reads(small_dataset, tmp_path, monkeypatch):
+    code = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[1]
+    (tmp_path / "mydata").symlink_to(small_dataset)
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(compile(code, "docs/dataset-format.md", "exec"), found)
+    from seco.data.dataset import open_dataset
+
+    last = open_dataset(small_dataset).read(95)
+    assert {k: v.tolist() for k, v in found["bands"].items()} == {k: v.tolist() for k, v in last.items()}

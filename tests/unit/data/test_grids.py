@@ -23,7 +23,7 @@ class TestFactors:
     @pytest.mark.parametrize(
         "other",
         [
-            grid(west=500_005.0), grid(north=5_400_001.0), grid(crs="EPSG:32632"), grid(10.01),
+            grid(west=500_005.0), grid(north=5_400_001.0), grid(crs="EPSG:32632"),
             Grid(crs=None, transform=None, height=60, width=60),
             Grid(crs="EPSG:32631", transform=(10.0, 0.1, 5e5, 0.0, -10.0, 5.4e6), height=60, width=60),
         ],
@@ -42,6 +42,7 @@ class TestFactors:
 
     def test_other_size_is_another_grid(self):
         assert not same_grid(grid(), grid(size=61))
+        assert not same_grid(grid(), grid(10.01))
 
 
 class TestTiles:
@@ -81,7 +82,7 @@ class TestSpan:
     def test_takes_the_coarse_pixel_under_each_fine_one(self, start, size, factor, pad):
         length = int(np.ceil((start + size) / factor)) + pad
         got = span(start, size, factor, length)
-        assert 0 <= got.start
+        assert got.start >= 0
         assert got.start + got.size <= length
         for i in range(size):
             assert got.start + got.take[i] == int((start + i + 0.5) // factor)

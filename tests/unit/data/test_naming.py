@@ -92,7 +92,8 @@ class TestEsa:
     SAFE = "S2B_MSIL2A_20221005T115359_N0400_R023_T29UNU_20221005T142425"
 
     def test_inside_safe(self):
-        name = f"{self.SAFE}.SAFE/GRANULE/L2A_T29UNU_A029153_20221005T115411/IMG_DATA/R10m/T29UNU_20221005T115359_B02_10m.jp2"
+        granule = f"{self.SAFE}.SAFE/GRANULE/L2A_T29UNU_A029153_20221005T115411"
+        name = f"{granule}/IMG_DATA/R10m/T29UNU_20221005T115359_B02_10m.jp2"
         (member,) = naming.esa([name])
         assert (member.place, member.band, member.baseline, member.level) == ("T29UNU", "B02", "04.00", "L2A")
         assert (member.item, member.rank) == (self.SAFE, 10)

@@ -1,9 +1,9 @@
 """The training tier: the same pixels, statistics as plain NumPy has them, made once."""
 
-import errno
 import json
 import os
-from pathlib import Path
+import resource
+import signal
 
 import numpy as np
 import pytest
@@ -124,15 +124,18 @@ class TestMaking:
         assert list((data.path / "training").iterdir()) == []
         assert len(data.training()) == 96
 
-    def test_full_disk(self, make_dataset, monkeypatch):
-        def full(*_, **__):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
+    def test_full_disk(self, make_dataset):
+        """A real failed write: the system refuses files beyond some bytes, as it would on a full disk."""
         data = open_dataset(make_dataset())
-        with monkeypatch.context() as patch:
-            patch.setattr(np.lib.format, "open_memmap", full)
-            with pytest.raises(DatasetError, match="No space left on device"):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+            with pytest.raises(DatasetError, match="File too large; free disk space"):
                 data.training()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, before)
         assert list((data.path / "training").iterdir()) == []
         assert len(data.training()) == 96
 
@@ -162,6 +165,7 @@ class TestMaking:
 
     def test_says_what_it_is(self, make_dataset):
         data = open_dataset(make_dataset())
-        tier = data.training()
-        folder = data.path / "training" / tier.fingerprint
-        assert set(json.loads((Path(folder) / "tier.json").read_text())) >= {"mean", "std", "low", "high"}
+        tier = data.training(["green"])
+        told = json.loads((data.path / "training" / tier.fingerprint / "tier.json").read_text())
+        assert (told["version"], told["dataset"], told["bands"]) == (1, data.fingerprint, ["green"])
+        assert told["mean"] == tier.mean.tolist()

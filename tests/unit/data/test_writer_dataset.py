@@ -323,11 +323,12 @@ class TestInterruptions:
             f"import sys, os, signal; sys.path.insert(0, {str(SOURCES)!r})\n"
             "import numpy as np; from pathlib import Path\n"
             "from seco.data.writer import DatasetWriter, Patch; from seco.sensors.rgb import BANDS\n"
-            f"with DatasetWriter(Path({str(tmp_path / 'a')!r}), bands=BANDS, patch_px=8, licence='', provenance={{}}) as w:\n"
+            f"out = Path({str(tmp_path / 'a')!r})\n"
+            "with DatasetWriter(out, bands=BANDS, patch_px=8, licence='', provenance={}) as w:\n"
             "    w.add(Patch(place='p', pixels=np.zeros((3, 8, 8), np.uint8)))\n"
             "    os.kill(os.getpid(), signal.SIGKILL)\n"
         )
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, timeout=60)
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert [p.name for p in tmp_path.iterdir()] == ["a.partial"]
         with pytest.raises(DatasetError, match="never finished"):
