@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import NoReturn
 
 import seco
@@ -109,6 +108,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
+    except MemoryError as err:
+        if debug:
+            raise
+        print(
+            f"seco: error: out of memory ({err}); lower --batch-size, --view-px or --queue-size",
+            file=sys.stderr,
+        )
+        return 2
     except BrokenPipeError:
         # What is left in the buffer has no reader; Python would complain of it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -153,14 +160,6 @@ def _overview(commands: Sequence[Command] = COMMANDS) -> str:
     head = [f"seco {seco.__version__}: unlabelled satellite imagery in, an encoder that transfers out", ""]
     tail = ["", "`seco COMMAND --help` lists every setting; --debug shows the trace of an error.", "", GUIDE]
     return "\n".join([*head, "commands:", *lines, *tail]).rstrip()
-
-
-def existing(text: str) -> Path:
-    """Turn an argument into a path that exists."""
-    path = Path(text)
-    if not path.exists():
-        raise argparse.ArgumentTypeError(f"{text} does not exist")
-    return path
 
 
 if __name__ == "__main__":

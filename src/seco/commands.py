@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seco import config as configs
-from seco.errors import DatasetError
+from seco.errors import ConfigError, DatasetError
 from seco.runs import CONFIG_NAME, print_table, write_rows
 
 
@@ -186,7 +186,7 @@ def _pretrain_config(
     from seco.methods import _contract as methods
     from seco.train.settings import Pretrain
 
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = type(parser)(prog=parser.prog, add_help=False, allow_abbrev=False)
     first.add_argument("--method")
     first.add_argument("--config", type=Path)
     first.add_argument("--out", type=Path)
@@ -210,6 +210,10 @@ def _pretrain_config(
     given = vars(args)
     own = {f.name for f in dataclasses.fields(method.Options)}
     options: Mapping[str, Any] = values.get("method_options") or {}
+    if not isinstance(options, Mapping):
+        raise ConfigError(
+            f"method_options is a {type(options).__name__}; it must map setting names to values"
+        )
     values["method_options"] = {**options, **{k: v for k, v in given.items() if k in own}}
     if {"steps", "epochs"} & set(given):
         # The flag takes the place of the file's length, whichever way either says it.
@@ -234,9 +238,7 @@ def pretrain(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     finished = train(config, args.out, resume=args.resume, say=lambda line: print(line, flush=True))
     picture = draw_curves([args.out], args.out / "pictures" / "curves.png")
     print(f"{args.out}: {finished.num_steps} steps in {finished.seconds:.0f} s; curves: {picture}")
-    print(
-        f"next: seco evaluate {args.out} random:{config.encoder} colour --task landcover --data {config.data}"
-    )
+    print(f"next: seco evaluate {args.out} random:{config.encoder} colour --task T --data {config.data}")
     return 0
 
 
@@ -246,7 +248,7 @@ def evaluate(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     from seco.report.scores import print_scores
     from seco.use.load import SOURCES, load_encoder
 
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = type(parser)(prog=parser.prog, add_help=False, allow_abbrev=False)
     first.add_argument("--task")
     known, _ = first.parse_known_args(argv)
     parser.add_argument("encoders", nargs="+", metavar="ENCODER", help=SOURCES)

@@ -6,6 +6,7 @@ A setting is a dataclass field made by `setting`, whose help text is its documen
 
 import argparse
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -118,7 +119,10 @@ def _number(value: Any, kind: type) -> Any:
     """Return an int or float; True is no number, and 2.5 is no int."""
     if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
         raise ValueError(value)
-    return kind(value.replace("_", "")) if isinstance(value, str) else kind(value)
+    number = kind(value.replace("_", "")) if isinstance(value, str) else kind(value)
+    if not math.isfinite(number):
+        raise ValueError(value)
+    return number
 
 
 def _name(kind: Any) -> str:

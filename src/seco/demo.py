@@ -86,9 +86,10 @@ def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> li
         options = Places(num_places=demo.num_places, seed=demo.seed)
         importing.find("bluemarble").run(mosaics, folder, options)
     dataset = open_dataset(folder)
-    if dataset.meta.num_places != demo.num_places or dataset.meta.provenance["options"]["seed"] != demo.seed:
+    made_with = dataset.meta.provenance.get("options", {})
+    if dataset.meta.num_places != demo.num_places or made_with.get("seed") != demo.seed:
         raise ConfigError(
-            f"{folder} holds {dataset.meta.num_places} places of seed {dataset.meta.provenance['options']['seed']}, "
+            f"{folder} holds {dataset.meta.num_places} places of seed {made_with.get('seed')}, "
             f"asked are {demo.num_places} of seed {demo.seed}; choose another --out or remove it"
         )
     pictures = out / "pictures"
@@ -104,7 +105,7 @@ def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> li
     stage("done")
     for picture in made:
         say(f"picture: {picture}")
-    say(f"encoder: {out / 'run'}    scores: {out / 'scores.json'}")
+    say(f"encoder: {out / 'seco'}    scores: {out / 'scores.json'}")
     return rows
 
 

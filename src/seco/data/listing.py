@@ -60,7 +60,12 @@ class Listing:
             raise DatasetError(f"cannot read {err.filename}: {err.strerror}; check its permissions") from err
 
         for folder, subfolders, files in os.walk(self.root, onerror=refuse, followlinks=True):
-            subfolders[:] = sorted(n for n in subfolders if not _is_hidden(n))
+            # A link to a folder above would lead round in circles.
+            here = Path(folder)
+            above = {here.resolve(), *here.resolve().parents}
+            subfolders[:] = sorted(
+                n for n in subfolders if not _is_hidden(n) and (here / n).resolve() not in above
+            )
             names = sorted(n for n in files if not _is_hidden(n))
             if names:
                 inside = Path(folder).relative_to(self.root).as_posix()

@@ -18,6 +18,7 @@ AUTOMATIC = (
     ("theia", ("clm",)),
     ("scl", ("scl", "s2_scl")),
     ("qa60", ("qa60",)),
+    ("alpha", ("alpha",)),
     ("nonzero", ("cloud_mask", "cloudmask", "cloud", "clouds", "mask")),
 )
 """Rules and the names of the bands that they hold for."""
@@ -29,6 +30,8 @@ RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "theia": lambda values: values != 0,
     "scl": lambda values: np.isin(values, SCL_UNCLEAR),
     "qa60": lambda values: (values & QA60_CLOUD_BITS) != 0,
+    # Transparent pixels were not photographed, or cut away.
+    "alpha": lambda values: values == 0,
     "nonzero": lambda values: values != 0,
 }
 

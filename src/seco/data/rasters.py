@@ -75,13 +75,19 @@ def raster_planes(path: str) -> list[Plane]:
             declared = (source.scales[i], source.offsets[i]) != (1.0, 0.0)
             out.append(
                 Plane(
-                    path=path, name=source.descriptions[i] or None, grid=grid, dtype=source.dtypes[i], index=i + 1,
+                    path=path, name=_band_name(source, i), grid=grid, dtype=source.dtypes[i], index=i + 1,
                     scale=float(source.scales[i]) if declared else None,
                     offset=float(source.offsets[i]) if declared else None,
                     nodata=None if nodata is None or math.isnan(nodata) else float(nodata), when=when,
                 )
             )  # fmt: skip
         return out
+
+
+def _band_name(source: Any, i: int) -> str | None:
+    """Return a band's description, else its colour where the file says that it is one."""
+    kind = source.colorinterp[i].name
+    return source.descriptions[i] or (kind if kind in ("red", "green", "blue", "alpha") else None)
 
 
 def read_whole(path: str, limit_px: int) -> tuple[np.ndarray, Grid]:

@@ -17,6 +17,9 @@ from seco.data.writer import disk_errors
 from seco.errors import ConfigError, DatasetError
 
 TRAIN, TEST, DROPPED = 0, 1, 2
+MIN_BLOCKS = 10
+"""Fewer blocks than this make a test part that is a matter of luck."""
+MAX_HALVINGS = 16
 PART_NAMES = ("train", "test", "dropped")
 
 
@@ -75,7 +78,7 @@ def split_by_block(
         boxes: (west, south, east, north) of each place, degrees, (places, 4).
         seed: draws the order of the blocks.
         test_share: share of places to test on, in (0, 1).
-        block_deg: edge of a block.
+        block_deg: edge of a block; halved until ten blocks hold places, where these lie closer together than that.
         buffer_deg: least gap between a training patch and a test patch.
 
     Raises:
@@ -84,16 +87,13 @@ def split_by_block(
     """
     if not 0 < test_share < 1:
         raise ConfigError(f"test share {test_share}; it must lie between 0 and 1, both excluded")
-    if block_deg <= 0 or buffer_deg < 0:
+    if not (0 < block_deg <= 360 and 0 <= buffer_deg <= 360):
         raise ConfigError(
-            f"block {block_deg} and buffer {buffer_deg} degrees; block must be above 0, buffer at least 0"
+            f"block {block_deg} and buffer {buffer_deg} degrees; both at most 360, block above 0, buffer at least 0"
         )
     lon = (boxes[:, 0] + boxes[:, 2]) / 2
     lat = (boxes[:, 1] + boxes[:, 3]) / 2
-    num_cols = int(np.ceil(360 / block_deg))
-    col = np.floor((lon + 180) / block_deg).astype(np.int64) % num_cols
-    row = np.floor((lat + 90) / block_deg).astype(np.int64)
-    ids, block = np.unique(row * num_cols + col, return_inverse=True)
+    block_deg, ids, block = _blocks(lon, lat, block_deg)
     order = np.random.default_rng([seed, 0x5B11]).permutation(len(ids))
     sizes = np.bincount(block, minlength=len(ids))
     taken = np.cumsum(sizes[order])
@@ -109,6 +109,20 @@ def split_by_block(
         part=part, block=block.astype(np.int32), seed=seed, block_deg=block_deg, buffer_deg=buffer_deg,
         test_share=test_share,
     )  # fmt: skip
+
+
+def _blocks(lon: np.ndarray, lat: np.ndarray, block_deg: float) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the edge used, the ids of occupied blocks, and each place's block by position among them."""
+    wanted = max(2, min(MIN_BLOCKS, len(lon) // 4))
+    for halving in range(MAX_HALVINGS):
+        edge = block_deg / 2**halving
+        num_cols = int(np.ceil(360 / edge))
+        col = np.floor((lon + 180) / edge).astype(np.int64) % num_cols
+        row = np.floor((lat + 90) / edge).astype(np.int64)
+        ids, block = np.unique(row * num_cols + col, return_inverse=True)
+        if len(ids) >= wanted:
+            break
+    return edge, ids, block
 
 
 def write_split(dataset: Dataset, split: BlockSplit, name: str) -> Path:

@@ -38,7 +38,8 @@ class Options:
         "kind", "batch-norm groups hold one kind of key (as the original) or are mixed"
     )
     group_size: int | None = setting(
-        None, "keys a batch-norm group; default: half the batch, at most 64, so that shuffling parts companions"
+        None,
+        "keys a batch-norm group; default: half the batch, at most 64, so that shuffling parts companions",
     )
     lr: float | None = setting(None, "learning rate; the paper: 0.03; default: 0.12 * batch / 256")
     sgd_momentum: float = setting(0.9, "momentum of SGD")
@@ -119,7 +120,10 @@ class ContrastMethod:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.net.update_key()
-        with autocast(self.precision, self.device):
+        # Encoders with dropout or stochastic depth draw from torch's generator: give each step its own.
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), autocast(self.precision, self.device):
+            torch.manual_seed((self.seed * 1_000_003 + step) % 2**63)
             out = self.net(views, seed=self.seed, step=step)
         if not torch.isfinite(out.total):
             raise TrainingError(f"the loss is {out.total.item()} at step {step}")

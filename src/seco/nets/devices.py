@@ -63,8 +63,8 @@ def autocast(precision: Literal["fp32", "bf16"], device: torch.device) -> Abstra
 def keep_freed_memory() -> bool:
     """Ask glibc to keep freed blocks instead of handing each activation back to the kernel.
 
-    By default every tensor above 32 MB is a fresh mapping, whose pages the kernel zeroes anew at every step. The figures
-    are in docs/results/speed-notes.md. Returns whether it could be asked.
+    By default every tensor above 32 MB is a fresh mapping, whose pages the kernel zeroes anew at every step. Returns
+    whether it could be asked.
     """
     if sys.platform != "linux":
         return False

@@ -104,13 +104,15 @@ def choose_linear(
         )
     fit = parts == FIT
     problem = _Problem(features[fit], labels[fit], device)
+    # Strong regularisation predicts one class whatever it sees; that plateau is no reason to stop.
+    constant = max(float((labels[held] == c).mean()) for c in np.unique(labels[fit]))
     tried: dict[float, float] = {}
     for reg in regs:
         tried[reg] = float(
             (problem.solve(reg, SEARCH_TOLERANCE).predict(features[held]) == labels[held]).mean()
         )
         best = max(tried, key=lambda r: (tried[r], r))
-        if list(tried).index(best) < len(tried) - PATIENCE:
+        if tried[best] > constant and list(tried).index(best) < len(tried) - PATIENCE:
             break
     return _Problem(features, labels, device).solve(best), tried
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +14,7 @@ from seco.config import setting
 from seco.data import importing
 from seco.data.dataset import Dataset, open_dataset
 from seco.data.format import META_NAME
+from seco.data.labels import LABEL_SPLIT, class_labels, stratified
 from seco.errors import ConfigError, DatasetError, TaskError
 from seco.nets.encoder import FeatureExtractor
 from seco.probes.classify import Case, classify
@@ -31,7 +31,7 @@ EXAMPLE = "seco evaluate runs/seco imagenet:tf_efficientnet_lite0 --task images 
 VALIDATION_SHARE = 0.25
 """Share of the training images on which the regularisation is chosen, unless the source has a validation part: with a
 fifth for testing, the images fall 60 : 20 : 20, the sizes of the usual EuroSAT split."""
-_SPLIT, _LABELS, _VALIDATION = 0x1A6E, 0x1ABE, 0x7A11
+_LABELS, _VALIDATION = 0x1ABE, 0x7A11
 """Words after the seed, so that no two draws share their numbers."""
 
 
@@ -99,16 +99,14 @@ def image_case(dataset: Dataset, seed: int, options: Options) -> Case:
     Raises:
         TaskError: there are no labels, one class only, or no published split where one is asked for.
     """
-    names = np.array([n or "" for n in dataset.labels])
-    labelled = names != ""
-    classes = tuple(sorted(set(names[labelled].tolist())))
+    classes, labels = class_labels(dataset)
+    labelled = labels >= 0
     if len(classes) < 2:
         found = f"one class only ({classes[0]})" if classes else "no labels"
         raise TaskError(f"{dataset.path} has {found}; images need at least two classes, a folder each")
-    labels = np.where(labelled, np.searchsorted(classes, names), -1)
     published = _published(dataset, options.split)
     if published is None:
-        test = labelled & _stratified(dataset, labels, labelled, options.test_share, seed=(seed, _SPLIT))
+        test = labelled & stratified(dataset, labels, labelled, options.test_share, seed=(seed, LABEL_SPLIT))
         train = labelled & ~test
         held = np.zeros(len(dataset), bool)
         words = f"stratified by class, test share {options.test_share:g}, seed {seed}"
@@ -118,7 +116,7 @@ def image_case(dataset: Dataset, seed: int, options: Options) -> Case:
         words = "published"
     train = _limit(dataset, labels, train, options.num_labels, seed)
     if not (train & held).any():
-        held = _stratified(dataset, labels, train, VALIDATION_SHARE, seed=(seed, _VALIDATION))
+        held = stratified(dataset, labels, train, VALIDATION_SHARE, seed=(seed, _VALIDATION))
     rows = np.flatnonzero(train)
     test_rows = np.flatnonzero(test)
     num_left_out = int((~labelled).sum())
@@ -141,34 +139,6 @@ def _published(dataset: Dataset, wanted: str) -> np.ndarray | None:
     return parts if there and wanted != "seeded" else None
 
 
-def _stratified(
-    dataset: Dataset, labels: Integer[np.ndarray, " patches"], among: Bool[np.ndarray, " patches"], share: float,
-    *, seed: tuple[int, int], spare: int = 1,
-) -> Bool[np.ndarray, " patches"]:  # fmt: skip
-    """Draw `share` of each class, whole places at a time, so that no place is on both sides."""
-    place = dataset.place
-    rows = np.flatnonzero(among)
-    places, first = np.unique(place[rows], return_index=True)
-    draw = np.random.default_rng(seed).random(len(dataset.place_ids))[places]
-    label = labels[rows[first]]
-    taken = np.zeros(len(dataset.place_ids), bool)
-    found, counts = np.unique(label, return_counts=True)
-    for c, num in zip(found, quotas(counts, share, spare=spare), strict=True):
-        taken[places[label == c][np.argsort(draw[label == c])][:num]] = True
-    return among & taken[place]
-
-
-def quotas(
-    counts: Integer[np.ndarray, " classes"], share: float, *, spare: int
-) -> Integer[np.ndarray, " classes"]:
-    """Return how many of each class make up `share` of all (largest remainders): one at least, `spare` left undrawn."""
-    exact = share * counts
-    out = np.floor(exact).astype(np.int64)
-    rest = math.floor(exact.sum() + 0.5) - int(out.sum())
-    out[np.argsort(out - exact, kind="stable")[:rest]] += 1
-    return np.minimum(np.maximum(out, 1), np.maximum(counts - spare, 0))
-
-
 def _limit(
     dataset: Dataset,
     labels: Integer[np.ndarray, " patches"],
@@ -184,7 +154,7 @@ def _limit(
         raise TaskError(
             f"{num} labels asked for, but {dataset.path} has {have} training images; ask for fewer (--num-labels)"
         )
-    return _stratified(dataset, labels, train, num / have, seed=(seed, _LABELS), spare=0)
+    return stratified(dataset, labels, train, num / have, seed=(seed, _LABELS), spare=0)
 
 
 def _boxes(dataset: Dataset, rows: Integer[np.ndarray, " n"]) -> np.ndarray | None:

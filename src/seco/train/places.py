@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from seco.data.dataset import Dataset
+from seco.data.labels import LABEL_SPLIT, class_labels, stratified
 from seco.data.split import TEST, TRAIN, place_boxes, split_by_block
 from seco.data.tier import TrainingTier
 from seco.errors import DatasetError
@@ -62,15 +63,13 @@ def choose_places(dataset: Dataset, config: Pretrain, *, num_seasons: int) -> Pl
             boxes, seed=config.split_seed, test_share=config.test_share, block_deg=config.block_deg
         )
         train, held = split.places(TRAIN), split.places(TEST)
-        how = f"blocks of {config.block_deg:g} degrees, seed {config.split_seed}, share {config.test_share:g}"
+        how = f"blocks of {split.block_deg:g} degrees, seed {config.split_seed}, share {config.test_share:g}"
     elif any(s == "test" for s in own):
         is_test = np.array([s == "test" for s in own])
         train, held, how = np.flatnonzero(~is_test), np.flatnonzero(is_test), "the source's own test split"
     else:
-        order = np.random.default_rng([config.split_seed, RANDOM_SPLIT]).permutation(len(num_dates))
-        num_held = round(config.test_share * len(order))
-        train, held = np.sort(order[num_held:]), np.sort(order[:num_held])
-        how = f"at random, seed {config.split_seed}, share {config.test_share:g}"
+        held, how = _held_at_random(dataset, config)
+        train = np.setdiff1d(np.arange(len(num_dates)), held)
     if not len(train):
         raise DatasetError(
             f"all {len(held)} places of {dataset.path} are held out ({how}); lower --test-share to train on some"
@@ -88,6 +87,20 @@ def choose_places(dataset: Dataset, config: Pretrain, *, num_seasons: int) -> Pl
         first_row=dataset.first_row, num_dates=num_dates, train=kept, held_out=held, how=how,
         boxes=boxes[kept] if len(boxes) else boxes, num_short=int((~enough[train]).sum()),
     )  # fmt: skip
+
+
+def _held_at_random(dataset: Dataset, config: Pretrain) -> tuple[np.ndarray, str]:
+    """Draw places to hold out where there is neither position nor split: what the `images` task tests on, if labelled."""
+    words = f"seed {config.split_seed}, share {config.test_share:g}"
+    classes, labels = class_labels(dataset)
+    if len(classes) >= 2:
+        test = stratified(
+            dataset, labels, labels >= 0, config.test_share, seed=(config.split_seed, LABEL_SPLIT)
+        )
+        return np.unique(dataset.place[test]), f"stratified by class, {words}"
+    num = len(dataset.place_ids)
+    order = np.random.default_rng([config.split_seed, RANDOM_SPLIT]).permutation(num)
+    return np.sort(order[: round(config.test_share * num)]), f"at random, {words}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,8 @@ class OnlineProbe:
 def online_probe(tier: TrainingTier, places: Places, *, seed: int) -> OnlineProbe | None:
     """Choose the held-out patches, or None where nothing is held out or there is nothing to ask."""
     held = places.held_out
+    dated = held[places.num_dates[held] > 1] if len(held) else held
+    held = dated if len(dated) > 1 else held
     if len(held) < 2:
         return None
     draw = uniforms(seed=seed, epoch=0, samples=held, view=0, num=3)

@@ -97,7 +97,7 @@ def _bare(axes: Axes) -> None:
 
 
 def in_words(parameters: Parameters, i: int) -> str:
-    """Say what sample `i` of a view got, in the order in which it was done."""
+    """Say what sample `i` of a view got: its crop, then the jitter in its drawn order, grey, blur, flip."""
     got = parameters.describe(i)
     top, left, height, width = got.pop("crop")
     lines = [f"crop {width} x {height} at {left},{top}"]

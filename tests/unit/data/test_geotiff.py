@@ -123,6 +123,18 @@ class TestPattern:
         plain, _ = do(sites, tmp_path / "b", **PATTERN)
         assert zipped.fingerprint == plain.fingerprint
 
+    def test_colours_by_the_file_s_own_word_and_alpha_as_mask(self, tmp_path, raster):
+        pixels = np.stack([dn(i, dtype=np.uint8, low=0, high=255) for i in range(4)])
+        pixels[3] = 255
+        pixels[3, :16] = 0
+        raster(tmp_path / "in" / "p" / "20210105.tif", pixels, photometric="RGB", alpha="YES")
+        data, report = do(tmp_path / "in", tmp_path / "out", pattern="{place}/{date}.tif")
+        assert [(b.name, b.common_name) for b in data.meta.bands] == [
+            (c, c) for c in ("red", "green", "blue")
+        ]
+        assert data.column("clear_fraction").tolist() == [0.75]
+        assert "clear fractions by mask alpha" in report.notes
+
     def test_a_single_file(self, tmp_path, raster):
         file = raster(tmp_path / "site_20210105.tif", stack(0), names=NAMES)
         data, _ = do(file, tmp_path / "out", pattern="{place}_{date}.tif", patch=64)
@@ -626,6 +638,8 @@ class TestMemory:
 
     def test_does_not_grow_with_the_raster(self, tmp_path, raster, monkeypatch):
         monkeypatch.setattr(cutting, "HOLD_BYTES", 2**18)
+        monkeypatch.setattr("seco.data.rasters.BLOCK_PX", 128)
+        monkeypatch.setattr("seco.data.rasters.BLOCK_BYTES", 2**18)
         monkeypatch.setattr("seco.data.writer.SHARD_BYTES", 2**18)
 
         def peak(size):

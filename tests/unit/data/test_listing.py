@@ -45,6 +45,17 @@ def test_limit_and_missing_file(source):
             listing.read("none")
 
 
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "x.txt").write_text("")
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / "far").symlink_to(tmp_path / "other")
+    (tmp_path / "in" / "sub" / "up").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "sub" / "y.txt").write_text("")
+    with Listing(tmp_path / "in") as listing:
+        assert listing.names == ["far/x.txt", "sub/y.txt"]
+
+
 def test_single_file(tmp_path):
     (tmp_path / "one.tif").write_bytes(b"x")
     (tmp_path / "two.tif").write_bytes(b"y")

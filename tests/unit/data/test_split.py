@@ -130,11 +130,22 @@ class TestDraw:
         with pytest.raises(ConfigError, match=message):
             split_by_block(self.boxes, **change)
 
-    def test_one_block(self):
-        with pytest.raises(
-            DatasetError, match="leave no training or no test place among 3; use smaller blocks"
-        ):
-            split_by_block(boxes_at([(1.0, 1.0), (4.0, 1.0), (1.0, 4.0)]))
+    def test_places_of_one_region_get_smaller_blocks(self):
+        grid = [(1.0 + 0.02 * i, 45.0 + 0.02 * j) for i in range(8) for j in range(8)]
+        boxes = np.array([(x - 0.005, y - 0.005, x + 0.005, y + 0.005) for x, y in grid])
+        split = split_by_block(boxes, seed=0)
+        assert split.block_deg < 0.16
+        assert len(np.unique(split.block)) >= 10
+        assert 0.1 < (split.part == TEST).mean() < 0.5
+
+    def test_places_on_one_spot_cannot_be_split(self):
+        with pytest.raises(DatasetError, match="leave no training or no test place among 3"):
+            split_by_block(boxes_at([(1.0, 1.0)] * 3))
+
+    @pytest.mark.parametrize("wrong", [{"block_deg": float("nan")}, {"block_deg": 0.0}, {"buffer_deg": -1.0}])
+    def test_edges_out_of_range(self, wrong):
+        with pytest.raises(ConfigError, match="both at most 360"):
+            split_by_block(boxes_at([(1.0, 1.0), (40.0, 1.0)]), **wrong)
 
 
 class TestFile:

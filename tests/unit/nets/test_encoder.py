@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from seco.errors import CheckpointError, ConfigError, DatasetError, SecoError, TaskError
 from seco.nets.backbones import build_backbone, feature_dim
-from seco.nets.encoder import SPEC_NAME, WEIGHTS_NAME, Encoder, load_folder
+from seco.nets.encoder import SPEC_NAME, WEIGHTS_NAME, Encoder, load_folder, starting_spec
 from seco.nets.heads import projection_head
 from seco.nets.spec import EncoderSpec
 from seco.sensors import sentinel2
@@ -424,3 +424,28 @@ def test_a_spec_survives_json(tmp_path):
     again = EncoderSpec.from_json(json.loads(json.dumps(spec.to_json())))
     assert again == spec
     assert hash(again.bands) == hash(spec.bands)
+
+
+@pytest.mark.parametrize(
+    ("bands", "said"),
+    [
+        (
+            RGB[::-1],
+            r"takes red \(display\), green .*the data are blue \(display\), green .*--bands, in its order",
+        ),
+        (RGB[:2], "the data are red"),
+        (
+            tuple(dataclasses.replace(b, units="reflectance") for b in RGB),
+            r"the data are red \(reflectance\)",
+        ),
+    ],
+)
+def test_training_starts_only_from_an_encoder_of_the_same_bands_in_their_order(tmp_path, bands, said):
+    encoder = real()
+    encoder.save(tmp_path / "run" / "encoder")
+    for path in (tmp_path / "run", tmp_path / "run" / "encoder"):
+        assert starting_spec(str(path), RGB) == encoder.spec
+        with pytest.raises(CheckpointError, match=said):
+            starting_spec(str(path), bands)
+    assert starting_spec("random", bands) is None
+    assert starting_spec("imagenet", bands) is None

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from seco.data.dataset import open_dataset
+from seco.data.labels import quotas
 from seco.errors import ConfigError, DatasetError, TaskError
 from seco.probes.evaluation import evaluate
 from seco.probes.linear import FIT, VALIDATE
@@ -51,10 +52,10 @@ def test_a_budget_of_labels_counts_those_that_choose(data: Path, num: int) -> No
 
 def test_quotas_are_exact_and_leave_every_class_on_both_sides() -> None:
     counts = np.array([100, 50, 3, 1])
-    assert images.quotas(counts, 0.2, spare=1).tolist() == [20, 10, 1, 0]
-    assert images.quotas(np.full(7, 10), 0.15, spare=1).sum() == 11
-    assert images.quotas(np.array([2, 2]), 0.99, spare=1).tolist() == [1, 1]
-    assert images.quotas(np.array([2, 2]), 0.99, spare=0).tolist() == [2, 2]
+    assert quotas(counts, 0.2, spare=1).tolist() == [20, 10, 1, 0]
+    assert quotas(np.full(7, 10), 0.15, spare=1).sum() == 11
+    assert quotas(np.array([2, 2]), 0.99, spare=1).tolist() == [1, 1]
+    assert quotas(np.array([2, 2]), 0.99, spare=0).tolist() == [2, 2]
 
 
 def test_a_published_split_is_kept_and_its_validation_part_chooses(make_dataset: Callable[..., Path]) -> None:

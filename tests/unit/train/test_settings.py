@@ -73,8 +73,8 @@ def test_what_was_chosen_is_told_and_nothing_else():
     asked = Pretrain(steps=100, method_options={"momentum": 0.9})
     full = resolve(asked, num_places=100, patch_px=64)
     assert derived(asked, full) == {
-        "view_px": 64, "blur_sigma": [0.1, 0.485], "probe_every": 10, "checkpoint_every": 10, "queue_size": 64, "lr": 0.03,
-        "warmup_steps": 5,
+        "view_px": 64, "blur_sigma": [0.1, 0.485], "probe_every": 10, "checkpoint_every": 10, "queue_size": 64,
+        "group_size": 32, "lr": 0.03, "warmup_steps": 5,
     }  # fmt: skip
     assert derived(full, full) == {}
 
