@@ -21,14 +21,13 @@ METRICS_NAME = "metrics.jsonl"
 ENVIRONMENT_NAME = "environment.json"
 ENCODER_NAME = "encoder"
 CHECKPOINTS_NAME = "checkpoints"
-PICTURES_NAME = "pictures"
 
 
 def cache_folder() -> Path:
     """Return the folder for things that can be made again: $SECO_CACHE, else the user's cache folder."""
     given = os.environ.get("SECO_CACHE")
     if given:
-        return Path(given)
+        return Path(given).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "seco"
 

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 
 from seco.errors import DatasetError
 from seco.places.installed import again, package_file
+from seco.runs import cache_folder
 
 CELL_DEG = 0.05
 ROWS, COLUMNS = 3600, 7200
@@ -130,14 +131,6 @@ def check_boxes(
             )
     a, b, c, d = np.broadcast_arrays(*arrays)
     return a, b, c, d
-
-
-def cache_folder() -> Path:
-    """Return the folder of things that are made once: `$SECO_CACHE`, else the user's cache folder."""
-    if chosen := os.environ.get("SECO_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "seco"
 
 
 @functools.cache

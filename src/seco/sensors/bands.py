@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-import numpy as np
-
 from seco.errors import DatasetError
 
 Units = Literal["reflectance", "dn", "display"]
@@ -155,14 +153,3 @@ def as_units(bands: Sequence[Band], units: Units) -> tuple[Band, ...]:
                 )
             )
     return tuple(out)
-
-
-def nodata_mask(pixels: np.ndarray, bands: Sequence[Band]) -> np.ndarray:
-    """Return True where every band of `pixels` (bands, height, width) holds its nodata value (or NaN)."""
-    masks = []
-    for plane, band in zip(pixels, bands, strict=True):
-        mask = np.isnan(plane) if np.issubdtype(plane.dtype, np.floating) else np.zeros(plane.shape, bool)
-        if band.nodata is not None:
-            mask |= plane == band.nodata
-        masks.append(mask)
-    return np.logical_and.reduce(masks)

@@ -6,7 +6,7 @@ import pytest
 
 from seco.errors import DatasetError
 from seco.places import land
-from seco.places.land import LandMask, cache_folder, land_fraction, land_mask
+from seco.places.land import LandMask, land_fraction, land_mask
 
 ROWS, COLUMNS = 18, 36  # cells of ten degrees
 
@@ -142,17 +142,6 @@ def test_a_cache_that_cannot_be_written(small_source, tmp_path):
     (tmp_path / "taken").write_text("a file where the folder should be")
     with pytest.raises(DatasetError, match="set SECO_CACHE to a folder that can be written"):
         land._cached_percent(tmp_path / "taken")
-
-
-def test_where_the_cache_is(monkeypatch, tmp_path):
-    monkeypatch.setenv("SECO_CACHE", str(tmp_path / "chosen"))
-    assert cache_folder() == tmp_path / "chosen"
-    monkeypatch.delenv("SECO_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "seco"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / ".cache" / "seco"
 
 
 def test_missing_package(monkeypatch, tmp_path):
