@@ -14,17 +14,16 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from seco.probes.evaluation import summarise
+from seco.probes.evaluation import compare, summarise
 from seco.runs import environment, write_json
 
 REPO = Path(__file__).resolve().parent.parent
@@ -58,8 +57,7 @@ def jobs() -> list[Job]:
     for seed in SEEDS:
         for text in ("colour", f"random:resnet18@{seed}", f"imagenet:{LITE0}"):
             label = text.split("@")[0].replace(":", "-")
-            tasks = GEOGRAPHY if seed and not text.startswith("random") else (*GEOGRAPHY, "eurosat")
-            out.append(Job(name=f"{label}-s{seed}", seed=seed, baseline=text, tasks=tasks))
+            out.append(Job(name=f"{label}-s{seed}", seed=seed, baseline=text))
         out += [Job(name=f"{m}-1000-s{seed}", seed=seed, method=m) for m in METHODS]
     out.append(Job(name=f"random-{LITE0}-s0", seed=0, baseline=f"random:{LITE0}"))
     out.append(Job(name="seco-lite0-1000-s0", seed=0, method="seco", encoder=LITE0))
@@ -92,14 +90,21 @@ class Bench:
         if kind == "places":
             if self.data is None:
                 raise SystemExit("bench: --data is missing: the folder of the twelve Blue Marble mosaics")
-            self.seco("dataset", "import", "bluemarble", self.data, out, "--places", str(PLACES), "--sampler", "land")
+            self.seco(
+                "dataset",
+                "import",
+                "bluemarble",
+                self.data,
+                out,
+                "--places",
+                str(PLACES),
+                "--sampler",
+                "land",
+            )
             return out
         if self.eurosat is None:
             raise SystemExit("bench: --eurosat is missing: the path of EuroSAT.zip")
-        lists = _split_lists(self.eurosat, self.work)
-        self.seco(
-            "dataset", "import", "images", self.eurosat, out, "--split-files", ",".join(map(str, lists))
-        )
+        self.seco("dataset", "import", "images", self.eurosat, out)
         return out
 
     def run(self, job: Job) -> None:
@@ -120,24 +125,27 @@ class Bench:
         for task in job.tasks:
             rows += self.evaluate(job, source, task)
         about = {
-            "job": dataclasses.asdict(job), "seconds": round(time.time() - started), "machine": platform.processor(),
-            "environment": environment(), "rows": [{**r, "encoder": _label(job)} for r in rows],
+            "job": dataclasses.asdict(job), "seconds_since_last_start": round(time.time() - started),
+            "environment": environment(), "rows": rows,
         }  # fmt: skip
         write_json(self.results / f"{job.name}.json", about)
 
     def evaluate(self, job: Job, source: str, task: str) -> list[dict[str, Any]]:
         """Run one task; features and every head are judged where the question is what a head keeps."""
         file = self.work / "scores" / f"{job.name}-{task}.json"
-        if not file.is_file():
-            words: list[str | Path] = ["evaluate", source, "--json", file]
-            if task == "eurosat":
-                words += ["--task", "images", "--data", self.dataset("eurosat")]
-            else:
-                words += ["--task", task, "--data", self.dataset("places"), "--split-seeds", str(job.seed)]
-                words += ["--outputs", "all"]
-            self.seco(*words)
+        spec = Path(source) / "encoder" / "spec.json"
+        if not file.is_file() or (spec.is_file() and spec.stat().st_mtime > file.stat().st_mtime):
+            name, data = ("images", "eurosat") if task == "eurosat" else (task, "places")
+            self.seco(
+                "evaluate", source, "--task", name, "--data", self.dataset(data), "--split-seeds", str(job.seed),
+                "--outputs", "all", "--json", file, "--predictions", file.with_suffix(".parquet"),
+            )  # fmt: skip
         rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
-        return [{**r, "task": task} for r in rows]
+        label = _label(job)
+        return [
+            {**r, "task": task, "encoder": r["encoder"] if r["encoder"] == "majority" else label}
+            for r in rows
+        ]
 
 
 def _label(job: Job) -> str:
@@ -145,27 +153,29 @@ def _label(job: Job) -> str:
     return job.name.rsplit("-s", 1)[0]
 
 
-def _split_lists(archive: Path, work: Path) -> list[Path]:
-    """Write which EuroSAT images are for training, validation and testing: 60/20/20 a class, seed 0."""
-    with zipfile.ZipFile(archive) as names:
-        images = sorted(n for n in names.namelist() if n.lower().endswith((".jpg", ".png", ".tif")))
-    classes: dict[str, list[str]] = {}
-    for name in images:
-        classes.setdefault(name.split("/")[-2], []).append(name)
-    parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    generator = np.random.default_rng(0)
-    for members in classes.values():
-        order = generator.permutation(len(members))
-        cut = (int(0.6 * len(members)), int(0.8 * len(members)))
-        for part, chosen in zip(parts, np.split(order, cut), strict=True):
-            parts[part] += [members[i] for i in chosen]
-    files = []
-    work.mkdir(parents=True, exist_ok=True)
-    for part, members in parts.items():
-        file = work / f"eurosat-{part}.txt"
-        file.write_text("\n".join(sorted(members)) + "\n", encoding="utf-8")
-        files.append(file)
-    return files
+def paired(work: Path, reference: str) -> str:
+    """Return as Markdown how much better each encoder is than a reference on the same patches, a row a split."""
+    lines = [
+        "| encoder | task | output | probe | seed | gain | 95% interval |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for seed in SEEDS:
+        for task in (*GEOGRAPHY, "eurosat"):
+            parts = []
+            for job in jobs():
+                file = work / "scores" / f"{job.name}-{task}.parquet"
+                if job.seed == seed and file.is_file():
+                    part = pq.read_table(file)
+                    names = pa.array([_label(job)] * len(part))
+                    parts.append(part.set_column(part.schema.get_field_index("encoder"), "encoder", names))
+            if not parts or not any(len(p) and p["encoder"][0].as_py() == reference for p in parts):
+                continue
+            lines += [
+                f"| {g['encoder']} | {task} | {g['output']} | {g['probe']} | {seed} | {100 * g['value']:+.1f} "
+                f"| {100 * g['ci_low']:.1f} to {100 * g['ci_high']:.1f} |"
+                for g in compare(pa.concat_tables(parts), reference)
+            ]
+    return "\n".join(lines)
 
 
 def table(results: Path) -> str:
@@ -215,6 +225,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.table:
         print(table(args.results))
+        for reference in ("random-resnet18", "moco-1000"):
+            print(f"\n### gain over {reference}, on the same patches\n\n{paired(args.work, reference)}")
         return
     wanted = [j for j in jobs() if any(w in j.name for w in args.only.split(","))]
     if args.status:

@@ -111,8 +111,9 @@ def _make(dataset: Dataset, bands: tuple[Band, ...], folder: Path) -> None:
             }
             text = json.dumps(made_of | stats.result(), indent=2)
             (temporary / "tier.json").write_text(text, encoding="utf-8")
-            if folder.exists():
-                shutil.rmtree(folder)
+            if (folder / "tier.json").is_file():
+                return  # another process was faster, and whoever reads its tier must not lose it
+            shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -11,6 +11,7 @@ from seco.data.check import check
 from seco.data.dataset import open_dataset
 from seco.data.importers.bluemarble import Options, decode, draw_windows, find_months, run
 from seco.errors import ConfigError, DatasetError
+from seco.places.cities import largest_cities
 from seco.places.land import land_fraction
 
 WIDTH, HEIGHT, PX = 512, 256, 8
@@ -126,6 +127,15 @@ def test_land_spreads_wider_than_cities():
         )
         spread[sampler] = len(np.unique(draw_windows(WIDTH, HEIGHT, options) // 16, axis=0))
     assert spread["land"] > 3 * spread["cities"]
+
+
+def test_a_patch_is_centred_on_the_place_drawn():
+    options = Options(num_places=50, patch_px=PX, num_cities=30, sigma_km=1e-3, min_land=0.0)
+    at = draw_windows(WIDTH, HEIGHT, options)
+    centres = np.stack([-180 + (at[:, 0] + PX / 2) * DEGREES, 90 - (at[:, 1] + PX / 2) * DEGREES], axis=1)
+    cities = np.array([(c.lon, c.lat) for c in largest_cities(30)])
+    nearest = np.abs(centres[:, None] - cities[None]).max(-1).min(1)
+    assert nearest.max() <= DEGREES / 2 + 1e-3
 
 
 def test_sigma_is_one_patch_by_default():
