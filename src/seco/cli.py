@@ -108,11 +108,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
-    except MemoryError as err:
-        if debug:
+    except (MemoryError, RuntimeError) as err:
+        if debug or not _is_out_of_memory(err):
             raise
         print(
-            f"seco: error: out of memory ({err}); lower --batch-size, --view-px or --queue-size",
+            f"seco: error: out of memory ({' '.join(str(err).split())[:160]}); "
+            "lower --batch-size, --view-px or --queue-size",
             file=sys.stderr,
         )
         return 2
@@ -125,6 +126,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"seco: error: {err}; free disk space or check the path", file=sys.stderr)
         return 2
+
+
+def _is_out_of_memory(err: Exception) -> bool:
+    """Tell whether Python or torch ran out of memory. An error of torch means that torch is imported already."""
+    device_error = getattr(sys.modules.get("torch"), "OutOfMemoryError", MemoryError)
+    # torch's allocator of the CPU has no class of error of its own, and other words on each platform.
+    words = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+    return isinstance(err, (MemoryError, device_error)) or any(w in str(err) for w in words)
 
 
 def _dispatch(args: list[str]) -> int:

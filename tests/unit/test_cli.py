@@ -243,6 +243,53 @@ def test_what_can_happen_to_any_command(error, code, said, capsys, monkeypatch):
     assert err.count("\n") == 1
 
 
+def _nothing_left(_args):
+    raise MemoryError("Unable to allocate 9 TiB")
+
+
+def _nothing_left_on_the_cpu(_args):
+    import torch
+
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def _nothing_left_on_the_device(_args):
+    import torch
+
+    raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20.00 GiB." + " More words." * 99)
+
+
+@pytest.mark.parametrize(
+    ("fail", "said"),
+    [
+        (_nothing_left, "Unable to allocate 9 TiB"),
+        (_nothing_left_on_the_cpu, "DefaultCPUAllocator"),
+        (_nothing_left_on_the_device, "CUDA out of memory. Tried to allocate 20.00 GiB."),
+    ],
+)
+def test_no_memory_left_is_one_line(fail, said, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_dispatch", fail)
+    err = failure(capsys, "pretrain")
+    assert err.startswith("seco: error: out of memory (")
+    assert said in err
+    assert err.endswith("; lower --batch-size, --view-px or --queue-size\n")
+    assert len(err) < 300
+    with pytest.raises((MemoryError, RuntimeError)):
+        main(["pretrain", "--debug"])
+
+
+@pytest.mark.parametrize("torch_there", [True, False])
+def test_another_error_of_torch_is_a_defect_and_shows_its_trace(torch_there, monkeypatch):
+    def fail(args):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    if not torch_there:
+        monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(cli, "_dispatch", fail)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        main(["pretrain"])
+
+
 @pytest.mark.parametrize("argv", [["--help"], ["pretrain", "--help"]])
 def test_a_reader_of_the_output_that_goes_away_is_no_error(argv):
     program = subprocess.Popen(
