@@ -43,17 +43,32 @@ def build_backbone(arch: str, num_bands: int, *, init: str = "random", seed: int
     if not timm.is_model(arch):
         close = ", ".join(difflib.get_close_matches(arch, timm.list_models(), n=5))
         raise ConfigError(f"timm has no model {arch!r}" + (f"; similar: {close}" if close else ""))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            net = timm.create_model(arch, pretrained=False, num_classes=0, in_chans=num_bands)
-        except (RuntimeError, TypeError, AssertionError) as err:
-            raise ConfigError(f"timm cannot build {arch!r} for {num_bands} bands: {err}") from err
+    try:
+        net = _of_any_size(arch, num_bands, seed=seed)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as err:
+        raise ConfigError(f"timm cannot build {arch!r} for {num_bands} bands: {err}") from err
     if init == "imagenet":
         _load(net, imagenet_weights(arch, num_bands), "ImageNet weights", arch)
     elif init != "random":
         _load(net, backbone_weights(Path(init)), init, arch)
     return net
+
+
+def _of_any_size(arch: str, num_bands: int, *, seed: int) -> nn.Module:
+    """Build a model with random weights; a transformer that can resample its position embedding does so."""
+
+    def create(**settings: bool) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return timm.create_model(arch, pretrained=False, num_classes=0, in_chans=num_bands, **settings)
+
+    try:
+        return create(dynamic_img_size=True)
+    except TypeError as err:
+        # What does not know the setting, as most convolutional models, refuses it by name.
+        if "dynamic_img_size" not in str(err):
+            raise
+    return create()
 
 
 def _load(net: nn.Module, state: dict[str, Tensor], what: str, arch: str) -> None:
@@ -181,7 +196,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def check_input(net: nn.Module, num_bands: int, *, px: int) -> None:
-    """Try an image of `px` pixels, because some models (many transformers) take only the size they were made for.
+    """Try an image of `px` pixels, because some models (transformers with fixed windows) take only their own.
 
     Raises:
         ConfigError: the model cannot take it.

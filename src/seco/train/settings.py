@@ -19,7 +19,7 @@ class Pretrain:
 
     data: Path = setting(Path("dataset"), "dataset folder to train on")
     method: str = setting("seco", "method: a module name in seco.methods")
-    encoder: str = setting("resnet18", "any timm model")
+    encoder: str = setting("resnet18", "any timm model that takes the patch size")
     init: str = setting("random", "starting weights: random, imagenet, or the path of an encoder")
     bands: tuple[str, ...] | None = setting(None, "bands to train on, by name, comma-separated; default: all")
     steps: int | None = setting(None, "steps to train; default: 600 unless --epochs says otherwise")

@@ -18,6 +18,7 @@ from seco.nets.backbones import (
     LITE0_PACKAGE,
     backbone_weights,
     build_backbone,
+    check_input,
     feature_dim,
     read_tensors,
 )
@@ -76,6 +77,49 @@ def test_any_band_count_and_the_feature_length_told_is_the_one_given(arch, num_b
 def test_resnet18_and_lite0_tell_their_feature_lengths():
     assert feature_dim(build_backbone("resnet18", 3)) == 512
     assert feature_dim(build_backbone(LITE0, 3)) == 1280
+
+
+@pytest.mark.parametrize("num_bands", [3, 12])
+@pytest.mark.parametrize("arch", ["test_vit", "test_vit3", "vit_tiny_patch16_224", "deit_tiny_patch16_224"])
+def test_a_plain_vision_transformer_takes_sizes_it_was_not_made_for(arch, num_bands):
+    net = build_backbone(arch, num_bands)
+    check_input(net, num_bands, px=64)
+    with torch.no_grad():
+        out = net.eval()(torch.randn(2, num_bands, 64, 64))
+    assert out.shape == (2, feature_dim(net))
+    assert out.std() > 0
+
+
+def test_taking_any_size_changes_no_weight_and_nothing_at_the_model_s_own_size():
+    for arch in ("test_vit", SMALL):
+        torch.manual_seed(7)
+        plain = timm.create_model(arch, num_classes=0).eval()
+        net = build_backbone(arch, 3, seed=7).eval()
+        assert same(plain, net)
+        x = torch.randn(1, 3, 160, 160)
+        with torch.no_grad():
+            assert torch.equal(plain(x), net(x))
+
+
+@pytest.mark.parametrize(
+    ("arch", "px"), [("test_vit", 40), ("test_vit_relpos", 64), ("test_maxvit", 64), ("test_coatnet", 64)]
+)
+def test_a_model_that_cannot_take_a_size_is_one_clear_error(arch, px):
+    net = build_backbone(arch, 3)
+    with pytest.raises(
+        ConfigError, match=rf"cannot take images of {px} px .*choose another --encoder"
+    ) as caught:
+        check_input(net, 3, px=px)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_type_error_of_a_model_is_not_taken_for_a_setting_it_does_not_know(monkeypatch):
+    def fail(*args, **kwargs):
+        raise TypeError("unsupported operand")
+
+    monkeypatch.setattr(backbones.timm, "create_model", fail)
+    with pytest.raises(ConfigError, match=f"cannot build '{SMALL}' for 3 bands: unsupported operand"):
+        build_backbone(SMALL, 3)
 
 
 def test_a_model_that_timm_does_not_know_is_refused_with_its_likes():

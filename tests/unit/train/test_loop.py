@@ -65,6 +65,19 @@ def test_the_log_has_losses_accuracies_rates_and_a_probe(straight):
     assert rows[0]["lr"] == pytest.approx((0.5 + 1 + 1) / 3 * 0.12 * 4 / 256)
 
 
+def test_a_plain_vision_transformer_is_trained_saved_and_loaded_at_the_patch_size(
+    tools, make_dataset, tmp_path
+):
+    path = make_dataset(px=32)  # the model was made for 160 px
+    config = tools.make(path, encoder="test_vit", steps=2, batch_size=4)
+    pretrain(config, tmp_path / "run", say=tools.quiet)
+    encoder = seco.load_encoder(tmp_path / "run", device="cpu")
+    tier = open_dataset(path).training()
+    features = encoder.encode(tier.pixels[:8], bands=tier.bands)["features"]
+    assert features.shape == (8, encoder.spec.feature_dim)
+    assert features.std(0).min() > 0
+
+
 def test_what_was_chosen_and_how_it_goes_is_told(straight):
     lines = straight.lines
     assert lines[0].startswith("seco on 19 places (5 held out: blocks of 10 degrees")
