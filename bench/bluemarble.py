@@ -4,6 +4,7 @@ Every job is one training run and its evaluation, made with the `seco` commands 
 Stop it at any time: the same command goes on, in the middle of a run too. Hours to days on two cores.
 
   python bench/bluemarble.py --data MOSAICS --eurosat EuroSAT.zip          do what is missing
+  python bench/bluemarble.py --jobs 2 --only settings                      two at a time, one thread each; only some
   python bench/bluemarble.py --status                                      say what is done
   python bench/bluemarble.py --table                                       print the tables of the results page
 """
@@ -11,6 +12,7 @@ Stop it at any time: the same command goes on, in the middle of a run too. Hours
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import dataclasses
 import json
 import os
@@ -24,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seco.probes.evaluation import compare, summarise
-from seco.runs import environment, write_json
+from seco.runs import METRICS_NAME, environment, read_metrics, write_json
 
 REPO = Path(__file__).resolve().parent.parent
 RESULTS = REPO / "docs" / "results" / "bluemarble"
@@ -34,6 +36,28 @@ SEEDS = (0, 1, 2)
 METHODS = ("seco", "moco-tp", "moco")
 LITE0 = "tf_efficientnet_lite0"
 GEOGRAPHY = ("landcover", "climate", "season", "place")
+NUM_LABELS = 4000
+"""Labels of EuroSAT's training part that probes are fitted on."""
+PAPER = ("--optimiser", "sgd", "--negatives", "queue")
+SETTINGS = {
+    "default": (),
+    "queue": ("--negatives", "queue"),
+    "both": ("--negatives", "both"),
+    "momentum-0.9": ("--momentum", "0.9"),
+    "momentum-0.99": ("--momentum", "0.99"),
+    "sgd": ("--optimiser", "sgd"),
+    "sgd-queue": PAPER,
+    "sgd-queue-momentum-0.999": (*PAPER, "--momentum", "0.999"),
+    "lr-0.0003": ("--lr", "0.0003"),
+    "lr-0.003": ("--lr", "0.003"),
+    "temperature-0.07": ("--temperature", "0.07"),
+    "temperature-0.2": ("--temperature", "0.2"),
+    "crop-0.08": ("--crop-scale", "0.08,1"),
+    "crop-0.5": ("--crop-scale", "0.5,1"),
+    "no-hue": ("--jitter", "0.4,0.4,0.4,0"),
+    "groups-16": ("--group-size", "16"),
+}
+"""Of MoCo in 200 steps: what each changes from the defaults."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,8 +84,16 @@ def jobs() -> list[Job]:
             out.append(Job(name=f"{label}-s{seed}", seed=seed, baseline=text))
         out += [Job(name=f"{m}-1000-s{seed}", seed=seed, method=m) for m in METHODS]
     out.append(Job(name=f"random-{LITE0}-s0", seed=0, baseline=f"random:{LITE0}"))
-    out.append(Job(name="seco-lite0-1000-s0", seed=0, method="seco", encoder=LITE0))
     out.append(Job(name="eurosat-moco-1000-s0", seed=0, method="moco", dataset="eurosat", tasks=("eurosat",)))
+    out.append(Job(name="seco-lite0-1000-s0", seed=0, method="seco", encoder=LITE0))
+    for siblings in ("own", "none"):
+        flags = ("--siblings", siblings)
+        out.append(Job(name=f"seco-siblings-{siblings}-1000-s0", seed=0, method="seco", flags=flags))
+    out += [Job(name=f"{m}-paper-1000-s0", seed=0, method=m, flags=PAPER) for m in METHODS]
+    out += [
+        Job(name=f"settings-{k}-s0", seed=0, method="moco", steps=200, flags=v, tasks=("place", "eurosat"))
+        for k, v in SETTINGS.items()
+    ]
     out += [Job(name=f"{m}-3000-s0", seed=0, method=m, steps=3000) for m in METHODS]
     return out
 
@@ -75,12 +107,18 @@ class Bench:
     data: Path | None
     eurosat: Path | None
     nice: int
+    threads: int
 
     def seco(self, *words: str | Path) -> None:
         """Run a seco command; its output goes to the terminal."""
         command = [sys.executable, "-m", "seco.cli", *map(str, words)]
         print("$ seco " + " ".join(map(str, words)), flush=True)
-        subprocess.run(command, check=True, preexec_fn=(lambda: os.nice(self.nice)) if self.nice else None)
+        subprocess.run(
+            command,
+            check=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(self.threads)},
+            preexec_fn=(lambda: os.nice(self.nice)) if self.nice else None,
+        )
 
     def dataset(self, kind: str) -> Path:
         """Return the dataset of a kind, made if it is missing."""
@@ -111,6 +149,7 @@ class Bench:
         """Train if need be, evaluate, and write the job's JSON."""
         started = time.time()
         source = job.baseline
+        training: list[dict[str, Any]] = []
         if job.method is not None:
             run = self.work / "runs" / job.name
             resume = ("--resume",) if (run / "config.yaml").is_file() else ()
@@ -120,13 +159,14 @@ class Bench:
                 str(job.seed), "--checkpoint-every", "50", "--out", run, *job.flags, *resume,
             )  # fmt: skip
             source = str(run)
+            training = read_metrics(run / METRICS_NAME)
         rows: list[dict[str, Any]] = []
         assert source is not None
         for task in job.tasks:
             rows += self.evaluate(job, source, task)
         about = {
             "job": dataclasses.asdict(job), "seconds_since_last_start": round(time.time() - started),
-            "environment": environment(), "rows": rows,
+            "threads": self.threads, "environment": environment(), "training": training[-10:], "rows": rows,
         }  # fmt: skip
         write_json(self.results / f"{job.name}.json", about)
 
@@ -136,9 +176,10 @@ class Bench:
         spec = Path(source) / "encoder" / "spec.json"
         if not file.is_file() or (spec.is_file() and spec.stat().st_mtime > file.stat().st_mtime):
             name, data = ("images", "eurosat") if task == "eurosat" else (task, "places")
+            few = ("--num-labels", str(NUM_LABELS)) if task == "eurosat" else ()
             self.seco(
                 "evaluate", source, "--task", name, "--data", self.dataset(data), "--split-seeds", str(job.seed),
-                "--outputs", "all", "--json", file, "--predictions", file.with_suffix(".parquet"),
+                *few, "--outputs", "all", "--json", file, "--predictions", file.with_suffix(".parquet"),
             )  # fmt: skip
         rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
         label = _label(job)
@@ -220,6 +261,12 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="one JSON a finished job")
     parser.add_argument("--only", default="", help="jobs whose names contain this, comma-separated")
     parser.add_argument("--nice", type=int, default=0, help="lower the priority, 0-19")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="runs at a time, which share the cores; two of one thread outdo one of two",
+    )
     parser.add_argument("--status", action="store_true", help="say what is done")
     parser.add_argument("--table", action="store_true", help="print the tables")
     args = parser.parse_args()
@@ -233,10 +280,20 @@ def main() -> None:
         for job in wanted:
             print(f"{'done' if (args.results / f'{job.name}.json').is_file() else 'to do':6} {job.name}")
         return
-    bench = Bench(work=args.work, results=args.results, data=args.data, eurosat=args.eurosat, nice=args.nice)
-    for job in wanted:
-        if not (args.results / f"{job.name}.json").is_file():
-            bench.run(job)
+    bench = Bench(
+        work=args.work, results=args.results, data=args.data, eurosat=args.eurosat, nice=args.nice,
+        threads=max(1, (os.cpu_count() or 1) // args.jobs),
+    )  # fmt: skip
+    missing = [j for j in wanted if not (args.results / f"{j.name}.json").is_file()]
+    for kind in sorted({"eurosat", *(j.dataset for j in missing)}):
+        bench.dataset(kind)
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        running = [pool.submit(bench.run, job) for job in missing]
+        try:
+            for done in concurrent.futures.as_completed(running):
+                done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 if __name__ == "__main__":

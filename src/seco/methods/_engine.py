@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seco.config import setting
 from seco.errors import CheckpointError, ConfigError, TrainingError
 from seco.methods._contract import Setup
-from seco.nets.contrast import KeyGroups, MomentumContrast
+from seco.nets.contrast import KeyGroups, MomentumContrast, Negatives
 from seco.nets.devices import autocast
 from seco.views.plan import Siblings, ViewPlan
 
@@ -24,7 +24,8 @@ class Options:
     """Settings of a momentum-contrast method. What is left open is derived from places and steps, and printed."""
 
     queue_size: int | None = setting(
-        None, "negatives kept a head; the paper: 16384; default: largest power of 2 up to the places"
+        None,
+        "keys kept a head, with --negatives queue or both; the paper: 16384; default: largest power of 2 up to the places",
     )
     momentum: float | None = setting(
         None, "of the key encoder; the paper: 0.999; default: 1 - 10/steps within 0.96 and 0.999"
@@ -34,6 +35,11 @@ class Options:
         "all",
         "other keys of the batch as negatives of heads that keep something: all places', own place's, none",
     )
+    negatives: Negatives | None = setting(
+        None,
+        "keys of other places as negatives: the batch's, the queue's (the paper), or both; default: the batch's, which "
+        "short runs learn more from, unless --queue-size is given",
+    )
     key_groups: KeyGroups = setting(
         "kind", "batch-norm groups hold one kind of key (as the original) or are mixed"
     )
@@ -41,9 +47,15 @@ class Options:
         None,
         "keys a batch-norm group; default: half the batch, at most 64, so that shuffling parts companions",
     )
-    lr: float | None = setting(None, "learning rate; the paper: 0.03; default: 0.12 * batch / 256")
+    optimiser: Literal["adamw", "sgd"] = setting("adamw", "AdamW, or SGD with momentum (the paper)")
+    lr: float | None = setting(
+        None,
+        "learning rate; the paper: 0.03; default: AdamW 0.001 * (batch / 128)**0.5, SGD 0.12 * batch / 256",
+    )
     sgd_momentum: float = setting(0.9, "momentum of SGD")
-    weight_decay: float = setting(1e-4, "weight decay, on every parameter as the original")
+    weight_decay: float | None = setting(
+        None, "weight decay, on every parameter as the original; default: AdamW 0.05, SGD 0.0001 (the paper)"
+    )
     schedule: Literal["cosine", "drops"] = setting(
         "cosine", "cosine, or x0.1 at 60% and 80% of the steps (the paper)"
     )
@@ -56,8 +68,12 @@ class Options:
             raise ConfigError(f"learning rate {self.lr}; it must be above 0")
         if not 0 <= self.sgd_momentum < 1:
             raise ConfigError(f"momentum of SGD {self.sgd_momentum}; at least 0 and below 1 (--sgd-momentum)")
-        if not 0 <= self.weight_decay < 1:
+        if self.weight_decay is not None and not 0 <= self.weight_decay < 1:
             raise ConfigError(f"weight decay {self.weight_decay}; at least 0 and below 1 (--weight-decay)")
+        if self.queue_size is not None and self.negatives == "batch":
+            raise ConfigError(
+                f"queue of {self.queue_size} keys, but negatives are those of the batch; add --negatives queue or both"
+            )
         if self.warmup_steps is not None and self.warmup_steps < 0:
             raise ConfigError(f"warm-up of {self.warmup_steps} steps; at least 0")
 
@@ -65,14 +81,20 @@ class Options:
 def derive(options: Options, *, num_places: int, num_steps: int, batch_size: int) -> Options:
     """Choose what was left open from the size of the run."""
     chosen: dict[str, Any] = {}
-    if options.queue_size is None:
+    negatives = options.negatives
+    if negatives is None:
+        negatives = chosen["negatives"] = "batch" if options.queue_size is None else "queue"
+    if options.queue_size is None and negatives != "batch":
         chosen["queue_size"] = min(MAX_QUEUE, 2 ** int(math.log2(max(2, num_places))))
     if options.momentum is None:
         chosen["momentum"] = round(1 - min(0.04, max(0.001, 10 / num_steps)), 4)
     if options.group_size is None:
         chosen["group_size"] = max(2, min(64, batch_size // 2))
+    adamw = options.optimiser == "adamw"
     if options.lr is None:
-        chosen["lr"] = 0.12 * batch_size / 256
+        chosen["lr"] = round(0.001 * (batch_size / 128) ** 0.5, 6) if adamw else 0.12 * batch_size / 256
+    if options.weight_decay is None:
+        chosen["weight_decay"] = 0.05 if adamw else 1e-4
     if options.warmup_steps is None:
         chosen["warmup_steps"] = num_steps // 20
     return dataclasses.replace(options, **chosen)
@@ -90,12 +112,22 @@ def learning_rate(options: Options, *, step: int, num_steps: int) -> float:
     return options.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
+def _optimiser(options: Options, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    assert options.lr is not None
+    assert options.weight_decay is not None
+    if options.optimiser == "adamw":
+        return torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay)
+    return torch.optim.SGD(
+        parameters, lr=options.lr, momentum=options.sgd_momentum, weight_decay=options.weight_decay
+    )
+
+
 class ContrastMethod:
     """One of the momentum-contrast methods, as its plan says."""
 
     def __init__(self, plan: ViewPlan, setup: Setup, options: Options) -> None:
         """Build networks and optimiser from derived options."""
-        assert options.queue_size is not None
+        assert options.negatives is not None
         assert options.momentum is not None
         assert options.group_size is not None
         self.options = options
@@ -106,12 +138,9 @@ class ContrastMethod:
         self.net = MomentumContrast(
             backbone=setup.backbone, feature_dim=setup.feature_dim, plan=plan, queue_size=options.queue_size,
             momentum=options.momentum, temperature=options.temperature, siblings=options.siblings,
-            key_groups=options.key_groups, group_size=options.group_size, seed=setup.seed,
+            negatives=options.negatives, key_groups=options.key_groups, group_size=options.group_size, seed=setup.seed,
         )  # fmt: skip
-        self.optimiser = torch.optim.SGD(
-            self.net.query.parameters(), lr=options.lr or 0.0, momentum=options.sgd_momentum,
-            weight_decay=options.weight_decay,
-        )  # fmt: skip
+        self.optimiser = _optimiser(options, list(self.net.query.parameters()))
 
     def update(self, views: Mapping[str, Tensor], *, step: int) -> dict[str, float]:
         """Do one step; see `Method.update`."""
@@ -135,6 +164,7 @@ class ContrastMethod:
         for name in out.loss:
             numbers[f"loss_{name}"] = out.loss[name].item()
             numbers[f"accuracy_{name}"] = out.accuracy[name].item()
+            numbers[f"match_{name}"] = out.match[name].item()
         return numbers
 
     def encoder(self) -> tuple[nn.Module, nn.ModuleDict]:
@@ -150,12 +180,11 @@ class ContrastMethod:
         self.net.to(memory_format=torch.channels_last)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return networks, queues and the optimiser's momentum buffers."""
+        """Return networks, queues and what the optimiser remembers of each parameter."""
         state = {f"net.{k}": v for k, v in self.net.state_dict().items()}
         for i, parameter in enumerate(self.net.query.parameters()):
-            buffer = self.optimiser.state.get(parameter, {}).get("momentum_buffer")
-            if buffer is not None:
-                state[f"sgd.{i}"] = buffer
+            remembered = self.optimiser.state.get(parameter, {})
+            state.update({f"optimiser.{i}.{k}": v for k, v in remembered.items() if v is not None})
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -172,6 +201,10 @@ class ContrastMethod:
                 f"the checkpoint does not fit this model: {' '.join(str(err).split())[:300]}; "
                 "resume with the settings and bands it was made with"
             ) from err
-        for i, parameter in enumerate(self.net.query.parameters()):
-            if f"sgd.{i}" in state:
-                self.optimiser.state[parameter]["momentum_buffer"] = state[f"sgd.{i}"].to(self.device).clone()
+        parameters = list(self.net.query.parameters())
+        for key, value in state.items():
+            if key.startswith("optimiser."):
+                _, number, name = key.split(".")
+                # AdamW counts its steps on the CPU, wherever the parameter lies.
+                kept = value.clone() if name == "step" else value.to(self.device, copy=True)
+                self.optimiser.state[parameters[int(number)]][name] = kept

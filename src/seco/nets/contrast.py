@@ -23,6 +23,7 @@ from seco.views.draws import GROUPS, uniforms
 from seco.views.plan import Head, Siblings, ViewPlan
 
 KeyGroups = Literal["kind", "mixed"]
+Negatives = Literal["queue", "batch", "both"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,17 +33,20 @@ class ContrastLoss:
     Attributes:
         total: sum of the heads' cross-entropies.
         loss, accuracy: per head; accuracy is the share of queries whose positive has the highest logit.
+        match: per head the share of queries whose positive is nearer than the positives of the batch's other places.
+            These are as fresh as the positive, so it tells what was learned, whatever the age of the queue's keys.
         keys: per head the positive keys, to be pushed onto its queue after the step.
     """
 
     total: Tensor
     loss: dict[str, Tensor]
     accuracy: dict[str, Tensor]
+    match: dict[str, Tensor]
     keys: dict[str, Tensor]
 
 
 class MomentumContrast(nn.Module):
-    """Query encoder and heads, their momentum copies, and a queue a head."""
+    """Query encoder and heads, their momentum copies, and a queue a head where negatives come from queues."""
 
     def __init__(
         self,
@@ -50,10 +54,11 @@ class MomentumContrast(nn.Module):
         backbone: nn.Module,
         feature_dim: int,
         plan: ViewPlan,
-        queue_size: int,
+        queue_size: int | None,
         momentum: float,
         temperature: float,
         siblings: Siblings,
+        negatives: Negatives,
         key_groups: KeyGroups,
         group_size: int,
         projection_dim: int = 128,
@@ -62,6 +67,7 @@ class MomentumContrast(nn.Module):
         """Build the heads, momentum copies and queues around a backbone.
 
         Args:
+            queue_size: keys a queue; None where `negatives` is `batch`, which needs none.
             siblings: negatives among the batch's other keys: `all` (of every place, as the original), `own` (of the same
                 place only) or `none`.
             key_groups: whether a batch-norm group holds one `kind` of key, as the original's separate passes do, or is
@@ -81,6 +87,7 @@ class MomentumContrast(nn.Module):
         self.momentum = momentum
         self.temperature = temperature
         self.siblings = siblings
+        self.negatives = negatives
         self.key_groups = key_groups
         self.group_size = group_size
         heads = {
@@ -89,9 +96,11 @@ class MomentumContrast(nn.Module):
         }
         self.query = nn.ModuleDict({"backbone": backbone, "heads": nn.ModuleDict(heads)})
         self.key = copy.deepcopy(self.query).requires_grad_(False)
-        self.queues = nn.ModuleDict(
-            {h.name: KeyQueue(queue_size, projection_dim, seed=seed + i) for i, h in enumerate(plan.heads)}
-        )
+        self.queues = nn.ModuleDict()
+        if negatives != "batch":
+            assert queue_size is not None
+            for i, head in enumerate(plan.heads):
+                self.queues[head.name] = KeyQueue(queue_size, projection_dim, seed=seed + i)
 
     @torch.no_grad()
     def update_key(self) -> None:
@@ -141,7 +150,7 @@ class MomentumContrast(nn.Module):
             return self._losses(query_features.to(dtype), {k: v.to(dtype) for k, v in key_features.items()})
 
     def _losses(self, query: Tensor, keys: Mapping[str, Tensor]) -> ContrastLoss:
-        losses, accuracies, enqueue = {}, {}, {}
+        losses, accuracies, matches, enqueue = {}, {}, {}, {}
         query_heads, key_heads = self.query["heads"], self.key["heads"]
         assert isinstance(query_heads, nn.ModuleDict)
         assert isinstance(key_heads, nn.ModuleDict)
@@ -154,16 +163,23 @@ class MomentumContrast(nn.Module):
             target = torch.zeros(len(q), dtype=torch.int64, device=q.device)
             losses[head.name] = functional.cross_entropy(logits, target)
             accuracies[head.name] = (logits.detach().argmax(1) == 0).float().mean()
+            nearest = (q.detach() @ projected[head.positive].T).argmax(1)
+            matches[head.name] = (nearest == torch.arange(len(q), device=q.device)).float().mean()
             enqueue[head.name] = projected[head.positive]
         total = torch.stack(list(losses.values())).sum()
         detached = {k: v.detach() for k, v in losses.items()}
-        return ContrastLoss(total=total, loss=detached, accuracy=accuracies, keys=enqueue)
+        return ContrastLoss(total=total, loss=detached, accuracy=accuracies, match=matches, keys=enqueue)
 
     def logits(self, head: Head, q: Tensor, keys: Mapping[str, Tensor]) -> Float[Tensor, "batch logits"]:
-        """Return the positive's logit, then those of the negatives: the queue's, then the siblings'."""
-        queue = self.queues[head.name]
-        assert isinstance(queue, KeyQueue)
-        columns = [(q * keys[head.positive]).sum(1, keepdim=True), q @ queue.keys.to(q.dtype).T]
+        """Return the positive's logit, then those of the negatives: the queue's, the batch's, the siblings'."""
+        columns = [(q * keys[head.positive]).sum(1, keepdim=True)]
+        if self.negatives != "batch":
+            queue = self.queues[head.name]
+            assert isinstance(queue, KeyQueue)
+            columns.append(q @ queue.keys.to(q.dtype).T)
+        if self.negatives != "queue":
+            own = torch.eye(len(q), dtype=torch.bool, device=q.device)
+            columns.append((q @ keys[head.positive].T).masked_fill(own, -torch.inf))
         for name in head.siblings:
             if self.siblings == "all":
                 columns.append(q @ keys[name].T)
@@ -172,8 +188,7 @@ class MomentumContrast(nn.Module):
         return torch.cat(columns, dim=1) / self.temperature
 
     def push(self, keys: Mapping[str, Tensor]) -> None:
-        """Push each head's positive keys onto its queue."""
-        for name, values in keys.items():
-            queue = self.queues[name]
+        """Push each head's positive keys onto its queue, where there are queues."""
+        for name, queue in self.queues.items():
             assert isinstance(queue, KeyQueue)
-            queue.push(values)
+            queue.push(keys[name])

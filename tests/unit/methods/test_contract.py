@@ -87,7 +87,11 @@ def test_derive_fills_everything_and_keeps_what_was_given(name, places, steps, b
     module = contract.find(name)
     sizes = {"num_places": places, "num_steps": steps, "batch_size": batch}
     full = module.derive(module.Options(), **sizes)
-    assert None not in to_plain(full).values()
+    assert [k for k, v in to_plain(full).items() if v is None] == [
+        "queue_size"
+    ]  # negatives of the batch need none
+    queued = module.derive(module.Options(negatives="queue"), **sizes)
+    assert None not in to_plain(queued).values()
     assert module.derive(full, **sizes) == full
     assert build(module.Options, to_plain(full)) == full
     first = next(iter(to_plain(full)))
@@ -155,7 +159,9 @@ def test_the_state_holds_queues_key_networks_and_momentum_and_loading_copies(nam
         assert state[f"net.queues.{head.name}.keys"].shape == (16, 128)
         assert int(state[f"net.queues.{head.name}.position"]) == 2 * BATCH
     assert any(k.startswith("net.key.backbone.") and k.endswith("running_mean") for k in state)
-    assert len([k for k in state if k.startswith("sgd.")]) == len(list(method.net.query.parameters()))
+    num = len(list(method.net.query.parameters()))
+    for what in ("exp_avg", "exp_avg_sq", "step"):
+        assert len([k for k in state if k.startswith("optimiser.") and k.endswith(f".{what}")]) == num
     kept = copied(state)
     other = make(name)
     other.load_state_dict(kept)
@@ -199,7 +205,9 @@ def test_a_loss_that_is_not_finite_stops_before_anything_is_learned_from_it(name
             if "query" in k and "running" not in k and "tracked" not in k
         }
     )
-    queues = copied({k: v for k, v in method.state_dict().items() if ".queues." in k or k.startswith("sgd.")})
+    queues = copied(
+        {k: v for k, v in method.state_dict().items() if ".queues." in k or k.startswith("optimiser.")}
+    )
     views = make_views(name, 1)
     views["q"][0] = math.nan
     with pytest.raises(TrainingError, match="loss is nan at step 1"):
@@ -281,16 +289,32 @@ def test_rates_are_positive_and_at_most_the_one_asked_even_where_warm_up_is_long
 
 
 @pytest.mark.parametrize(
-    ("places", "steps", "batch", "chosen"),
+    ("places", "steps", "batch", "given", "chosen"),
     [
-        (1900, 600, 64, {"queue_size": 1024, "momentum": 0.9833, "lr": 0.03, "warmup_steps": 30}),
-        (2048, 100, 256, {"queue_size": 2048, "momentum": 0.96, "lr": 0.12, "warmup_steps": 5}),
-        (10**6, 10**5, 128, {"queue_size": 16384, "momentum": 0.999, "lr": 0.06, "warmup_steps": 5000}),
-        (1, 1, 2, {"queue_size": 2, "momentum": 0.96, "lr": 0.0009375, "warmup_steps": 0}),
+        (
+            1900,
+            600,
+            64,
+            {},
+            {"negatives": "batch", "queue_size": None, "momentum": 0.9833, "warmup_steps": 30},
+        ),
+        (1900, 600, 64, {}, {"optimiser": "adamw", "lr": 0.000707, "weight_decay": 0.05}),
+        (1900, 600, 64, {"negatives": "both"}, {"queue_size": 1024}),
+        (1900, 600, 64, {"queue_size": 7}, {"negatives": "queue", "queue_size": 7}),
+        (2048, 100, 256, {"negatives": "queue"}, {"queue_size": 2048, "momentum": 0.96, "warmup_steps": 5}),
+        (10**6, 10**5, 128, {"negatives": "queue"}, {"queue_size": 16384, "momentum": 0.999, "lr": 0.001}),
+        (10**6, 10**5, 128, {"optimiser": "sgd"}, {"lr": 0.06, "weight_decay": 1e-4, "warmup_steps": 5000}),
+        (
+            1,
+            1,
+            2,
+            {"negatives": "queue"},
+            {"queue_size": 2, "momentum": 0.96, "lr": 0.000125, "warmup_steps": 0},
+        ),
     ],
 )
-def test_what_is_derived(places, steps, batch, chosen):
-    full = to_plain(derive(Options(), num_places=places, num_steps=steps, batch_size=batch))
+def test_what_is_derived(places, steps, batch, given, chosen):
+    full = to_plain(derive(Options(**given), num_places=places, num_steps=steps, batch_size=batch))
     assert {k: full[k] for k in chosen} == pytest.approx(chosen)
 
 
@@ -306,6 +330,7 @@ def test_what_is_derived(places, steps, batch, chosen):
         ({"momentum": -0.1}, "momentum -0.1"),
         ({"temperature": 0.0}, "temperature 0.0"),
         ({"queue_size": 0}, "queue of 0"),
+        ({"negatives": "batch"}, "queue of 16 keys, but negatives are those of the batch"),
         ({"group_size": 1}, "group of 1"),
         ({"weight_decay": -1.0}, "weight decay"),
         ({"sgd_momentum": -0.5}, "momentum of SGD"),

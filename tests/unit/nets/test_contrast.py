@@ -27,11 +27,12 @@ class Tiny(nn.Module):
         return torch.relu(self.norm(self.conv(x))).mean((2, 3))
 
 
-def make(method, *, siblings="all", key_groups="kind", group_size=64, momentum=0.9):
+def make(method, *, siblings="all", negatives="queue", key_groups="kind", group_size=64, momentum=0.9):
     torch.manual_seed(0)
     return MomentumContrast(
-        backbone=Tiny(), feature_dim=DIM, plan=methods.find(method).PLAN, queue_size=QUEUE, momentum=momentum,
-        temperature=TEMPERATURE, siblings=siblings, key_groups=key_groups, group_size=group_size, projection_dim=4,
+        backbone=Tiny(), feature_dim=DIM, plan=methods.find(method).PLAN, momentum=momentum, temperature=TEMPERATURE,
+        queue_size=None if negatives == "batch" else QUEUE, siblings=siblings, negatives=negatives,
+        key_groups=key_groups, group_size=group_size, projection_dim=4,
     ).double()  # fmt: skip
 
 
@@ -47,8 +48,8 @@ def unit(vector):
     )  # fmt: skip
 
 
-def plain_losses(net, views, siblings):
-    """SeCo's loss (FACTS: head i against its positive, its queue, and its projections of the other keys), in loops."""
+def plain_losses(net, views, siblings, negatives):
+    """SeCo's loss in loops: head i against its positive, its queue, and its projections of the other keys."""
     query = copy.deepcopy(net.query).train()
     key = copy.deepcopy(net.key).train()
     features_q = query["backbone"](views["q"])
@@ -64,7 +65,10 @@ def plain_losses(net, views, siblings):
             with torch.no_grad():
                 project = {n: [unit(key["heads"][head.name](f)) for f in features_k[n]] for n in features_k}
             row = [q @ project[positive][i]]
-            row += [q @ k for k in net.queues[head.name].keys]
+            if negatives in ("queue", "both"):
+                row += [q @ k for k in net.queues[head.name].keys]
+            if negatives in ("batch", "both"):
+                row += [q @ k for j, k in enumerate(project[positive]) if j != i]
             for other in others:
                 if siblings == "all":
                     row += [q @ k for k in project[other]]
@@ -78,9 +82,20 @@ def plain_losses(net, views, siblings):
 
 
 @pytest.mark.parametrize("method", ["seco", "moco", "moco-tp"])
-@pytest.mark.parametrize("siblings", ["all", "own", "none"])
-def test_loss_logits_and_gradients_equal_a_plain_loop(method, siblings):
-    net, views = make(method, siblings=siblings).train(), make_views(method)
+@pytest.mark.parametrize(
+    ("siblings", "negatives"),
+    [
+        ("all", "queue"),
+        ("own", "queue"),
+        ("none", "queue"),
+        ("all", "batch"),
+        ("none", "batch"),
+        ("own", "both"),
+    ],
+)
+def test_loss_logits_and_gradients_equal_a_plain_loop(method, siblings, negatives):
+    net = make(method, siblings=siblings, negatives=negatives).train()
+    views = make_views(method)
     seen = {}
     original = net.logits
 
@@ -89,13 +104,15 @@ def test_loss_logits_and_gradients_equal_a_plain_loop(method, siblings):
         return seen[head.name]
 
     net.logits = spy
-    total, logits, gradients = plain_losses(net, views, siblings)
+    total, logits, gradients = plain_losses(net, views, siblings, negatives)
     out = net(views, seed=0, step=0)
     out.total.backward()
     assert abs(out.total.item() - total.item()) < 1e-6
     for name, expected in logits.items():
-        assert seen[name].shape == expected.shape
-        assert (seen[name] - expected).abs().max() < 1e-6
+        # The place's own column among the batch's keys holds minus infinity: it is no negative.
+        there = torch.isfinite(seen[name])
+        assert int((~there).sum()) == (0 if negatives == "queue" else BATCH)
+        assert (seen[name][there].view(BATCH, -1) - expected).abs().max() < 1e-6
     for name, parameter in net.query.named_parameters():
         assert (parameter.grad - gradients[name]).abs().max() < 1e-6, name
     assert all(p.grad is None for p in net.key.parameters())
@@ -112,6 +129,20 @@ def test_number_of_negatives_is_the_queue_and_every_sibling():
         "z1": 1 + QUEUE + 2 * BATCH,
         "z2": 1 + QUEUE + 2 * BATCH,
     }
+
+
+@pytest.mark.parametrize("negatives", ["queue", "batch", "both"])
+def test_match_counts_queries_nearest_to_their_own_key_and_no_queue_can_change_it(negatives):
+    net, views = make("moco", negatives=negatives).train(), make_views("moco")
+    views["k0"] = views["q"].clone()
+    out = net(views, seed=0, step=0)
+    assert out.match["z0"] == 1  # with equal weights the key of the same pixels is the query itself
+    if negatives != "batch":
+        net.queues["z0"].keys.copy_(out.keys["z0"].repeat(2, 1)[:QUEUE])
+    again = net(views, seed=0, step=0)
+    assert again.match["z0"] == 1
+    views["k0"] = views["q"].roll(1, 0)
+    assert net(views, seed=0, step=0).match["z0"] == 0
 
 
 def test_the_key_follows_by_momentum_in_parameters_and_not_in_buffers():
