@@ -95,6 +95,40 @@ def test_the_search_ends_when_it_gets_worse() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("curve", "best"),
+    [
+        # Climate zones from colour statistics, as measured: a dip of two steps, then the true optimum.
+        ((341, 424, 415, 417, 447, 470, 480, 486, 493, 494, 492, 485, 480, 478, 470), 9),
+        ((500, 600, 590, 580, 570, 560, 550, 900), 1),
+    ],
+)
+def test_the_search_outlasts_a_dip_but_not_a_long_one(monkeypatch, curve, best) -> None:
+    """`curve` is the validation accuracy along the path, in thousandths."""
+    labels = np.concatenate([np.zeros(1000, np.int64), np.ones(1000, np.int64)])
+    parts = np.where(np.arange(2000) < 1000, VALIDATE, FIT).astype(np.int8)
+
+    class Solved:
+        def __init__(self, reg: float) -> None:
+            self.reg = reg
+
+        def predict(self, features: np.ndarray) -> np.ndarray:
+            right = curve[linear.REGULARISATIONS.index(self.reg)]
+            return (np.arange(len(features)) >= right).astype(np.int64)
+
+    class Problem:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def solve(self, reg: float, tolerance: float = 0.0) -> Solved:
+            return Solved(reg)
+
+    monkeypatch.setattr(linear, "_Problem", Problem)
+    model, tried = choose_linear(np.zeros((2000, 2), np.float32), labels, parts)
+    assert model.reg == linear.REGULARISATIONS[best]
+    assert len(tried) == best + 1 + linear.PATIENCE
+
+
 def test_a_class_unseen_while_choosing_is_no_trouble() -> None:
     features, labels = _data(300, classes=3)
     parts = np.where(labels == 2, VALIDATE, FIT).astype(np.int8)
