@@ -25,6 +25,8 @@ def test_the_paper_recipe_holds_the_papers_values():
     assert RECIPES[-1].stem == "seco-paper"
     options = config.options()
     assert (options.queue_size, options.momentum, options.temperature) == (16384, 0.999, 0.07)
+    assert (options.negatives, options.siblings, options.key_groups) == ("queue", "all", "kind")
+    assert (options.optimiser, options.sgd_momentum, options.weight_decay) == ("sgd", 0.9, 1e-4)
     assert (options.lr, options.schedule, options.warmup_steps) == (0.03, "drops", 0)
     assert (config.batch_size, config.epochs, config.view_px, config.seasons) == (256, 200, 224, "with")
 

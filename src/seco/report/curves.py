@@ -15,7 +15,8 @@ from seco.runs import METRICS_NAME, read_metrics
 COLOURS = ("#1f5fa8", "#c2571a", "#2c7a3f", "#7a3f9e", "#a02040", "#4d4d4d")
 TITLES = {
     "loss": "loss of each head",
-    "accuracy": "share of queries that find their positive",
+    "accuracy": "queries that find their positive",
+    "match": "the same, among the batch's keys",
     "probe": "probe on held-out places",
     "samples_per_s": "samples a second",
 }
@@ -31,7 +32,7 @@ def draw_curves(runs: Sequence[Path], out: Path) -> Path:
     for name, lines in logs.items():
         if not lines:
             raise ConfigError(f"run {name} has logged nothing yet ({METRICS_NAME}); nothing to draw")
-    figure = Figure(figsize=(13, 3.4), layout="constrained")
+    figure = Figure(figsize=(16, 3.4), layout="constrained")
     panels = figure.subplots(1, len(TITLES))
     for axes, (kind, title) in zip(panels, TITLES.items(), strict=True):
         keys = sorted(
@@ -70,7 +71,7 @@ def _panel(axes: Axes, logs: dict[str, list[dict]], keys: Sequence[str], kind: s
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    if kind in ("accuracy", "probe"):
+    if kind in ("accuracy", "match", "probe"):
         axes.set_ylim(0, 1)
     if axes.get_lines() and kind != "samples_per_s":
         axes.legend(fontsize=8, frameon=False)

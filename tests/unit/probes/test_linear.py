@@ -108,10 +108,7 @@ def test_the_search_outlasts_a_dip_but_not_a_long_one(monkeypatch, curve, best) 
     labels = np.concatenate([np.zeros(1000, np.int64), np.ones(1000, np.int64)])
     parts = np.where(np.arange(2000) < 1000, VALIDATE, FIT).astype(np.int8)
 
-    class Solved:
-        def __init__(self, reg: float) -> None:
-            self.reg = reg
-
+    class Solved(linear.LinearModel):
         def predict(self, features: np.ndarray) -> np.ndarray:
             right = curve[linear.REGULARISATIONS.index(self.reg)]
             return (np.arange(len(features)) >= right).astype(np.int64)
@@ -121,7 +118,9 @@ def test_the_search_outlasts_a_dip_but_not_a_long_one(monkeypatch, curve, best) 
             pass
 
         def solve(self, reg: float, tolerance: float = 0.0) -> Solved:
-            return Solved(reg)
+            two = np.zeros(2, np.float32)
+            weight = np.zeros((2, 2), np.float32)
+            return Solved(classes=np.arange(2), weight=weight, bias=two, mean=two, std=two, reg=reg)
 
     monkeypatch.setattr(linear, "_Problem", Problem)
     model, tried = choose_linear(np.zeros((2000, 2), np.float32), labels, parts)

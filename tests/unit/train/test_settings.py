@@ -14,9 +14,9 @@ def test_what_is_left_open_is_derived_from_places_and_patch():
     assert (full.steps, full.epochs, full.view_px) == (600, None, 64)
     assert full.blur_sigma == (0.1, 0.485)  # 2 px on 264 px patches, scaled to 64
     assert (full.probe_every, full.checkpoint_every) == (60, 60)
-    assert full.method_options["queue_size"] == 1024
+    assert full.method_options["negatives"] == "batch"
     assert full.method_options["momentum"] == 0.9833
-    assert None not in full.method_options.values()
+    assert [k for k, v in full.method_options.items() if v is None] == ["queue_size"]
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_what_was_chosen_is_told_and_nothing_else():
     asked = Pretrain(steps=100, method_options={"momentum": 0.9})
     full = resolve(asked, num_places=100, patch_px=64)
     assert derived(asked, full) == {
-        "view_px": 64, "blur_sigma": [0.1, 0.485], "probe_every": 10, "checkpoint_every": 10, "queue_size": 64,
-        "group_size": 32, "lr": 0.03, "warmup_steps": 5,
+        "view_px": 64, "blur_sigma": [0.1, 0.485], "probe_every": 10, "checkpoint_every": 10, "negatives": "batch",
+        "group_size": 32, "lr": 0.000707, "weight_decay": 0.05, "warmup_steps": 5,
     }  # fmt: skip
     assert derived(full, full) == {}
 
