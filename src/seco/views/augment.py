@@ -24,6 +24,8 @@ from seco.views.draws import uniforms
 NUM_DRAWS = 24
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green, blue in grey (ITU-R BT.601), as PIL and torchvision use them."""
+TINY = 1e-6
+"""Widths and deviations below this share of the mean (of 1, if the mean is less) count as none: they are rounding."""
 JITTER_OPS = ("brightness", "contrast", "saturation", "hue")
 
 
@@ -202,10 +204,17 @@ def colour_space(
     original stretches reflectance. RGB has the usual luma weights. With more or other bands grey is their plain mean,
     so brightness, contrast, saturation and greyscale are defined for any number of bands; hue turns red, green and blue
     where all three are there, and leaves the other bands alone.
+
+    Where the quantiles coincide (a band that is nearly always one number) the stretch is the mean and two deviations to
+    either side; a band of one value has a width and a deviation of 1, since nothing says how far its numbers may go.
     """
+    tiny = TINY * np.maximum(1.0, np.abs(mean))
+    same = high <= low
+    low, high = np.where(same, mean - 2 * std, low), np.where(same, mean + 2 * std, high)
+    high = np.where(high - low < tiny, low + 1, high)
+    std = np.where(std < tiny, 1.0, std)
     display = np.array([b.units == "display" for b in bands])
-    low = np.where(display, 0.0, low)
-    high = np.where(display, 255.0, np.maximum(high, low + 1e-6))
+    low, high = np.where(display, 0.0, low), np.where(display, 255.0, high)
     names = [(b.common_name or b.name) for b in bands]
     rgb = ("red", "green", "blue")
     chroma = (
@@ -214,7 +223,7 @@ def colour_space(
     grey = np.full(len(bands), 1 / len(bands))
     if chroma is not None and len(bands) == 3:
         grey[list(chroma)] = LUMA
-    values = {"low": low, "high": high, "mean": mean, "std": np.maximum(std, 1e-6), "grey": grey}
+    values = {"low": low, "high": high, "mean": mean, "std": std, "grey": grey}
     return ColourSpace(**{k: torch.tensor(v, dtype=torch.float32) for k, v in values.items()}, chroma=chroma)
 
 

@@ -373,13 +373,46 @@ def test_hue_leaves_other_bands_alone_and_bands_without_colour_too():
     assert (ours - normalised(x[:, :3], space)).abs().max() < 1e-4
 
 
-def test_a_band_of_one_value_gives_finite_views():
-    space = colour_space(
-        make_bands(4), low=np.full(4, 7.0), high=np.full(4, 7.0), mean=np.full(4, 7.0), std=np.zeros(4)
-    )  # fmt: skip
-    x = torch.full((2, 4, PX, PX), 7.0)
-    p = parameters(2, jitter=[1.3, 0.7, 1.2, 0.1], grey=[True, False])
-    assert torch.isfinite(make_view(x, p, space, out_px=PX, order="augment-crop")).all()
+def test_a_band_whose_quantiles_coincide_is_stretched_by_its_deviation():
+    stats = {"low": [7.0, 0.0, 5.0, 9.0], "high": [7.0, 0.0, 90.0, 9.0], "mean": [7.5, 3.0, 50.0, 9.0],
+             "std": [2.0, 40.0, 20.0, 0.0]}  # fmt: skip
+    space = colour_space(make_bands(4), **{k: np.array(v) for k, v in stats.items()})
+    assert space.low.tolist() == [3.5, -77.0, 5.0, 9.0]
+    assert space.high.tolist() == [11.5, 83.0, 90.0, 10.0]
+    assert space.std.tolist() == [2.0, 40.0, 20.0, 1.0]
+    display = tuple(dataclasses.replace(b, units="display") for b in make_bands(4))
+    space = colour_space(display, **{k: np.array(v) for k, v in stats.items()})
+    assert (space.low.tolist(), space.high.tolist()) == ([0.0] * 4, [255.0] * 4)
+
+
+def test_jitter_of_such_a_band_stays_within_its_numbers():
+    """A tenth of a band's pixels, or none, differ from the rest: no view may leave the range that its jitter allows."""
+    x = torch.full((1, 4, PX, PX), 7.0)
+    x[:, 1, :2] = 4000.0
+    x[:, 2:] = picture(2, low=1000, high=5000, dtype=torch.float32)
+    mean, std = x.mean((0, 2, 3)).double().numpy(), x.double().std((0, 2, 3), correction=0).numpy()
+    low, high = np.array([7.0, 7.0, 1080.0, 1080.0]), np.array([7.0, 7.0, 4920.0, 4920.0])
+    space = colour_space(make_bands(4), low=low, high=high, mean=mean, std=std)
+    for order in ([0, 1, 2, 3], [2, 1, 0, 3]):
+        p = parameters(jitter=[1.3, 0.7, 0.7, 0.1], jitter_order=order)
+        assert make_view(x, p, space, out_px=PX, order="augment-crop").abs().max() < 10
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, 12345.678])
+def test_a_band_of_one_value_is_0_and_stays_finite(value):
+    for bands in (make_bands(3), make_bands(4)):
+        num = len(bands)
+        # The deviation as sums of floats leave it: not quite 0.
+        stats = {"low": value, "high": value, "mean": value, "std": 3e-8 * max(1.0, value)}
+        space = colour_space(bands, **{k: np.full(num, v) for k, v in stats.items()})
+        x = torch.full((2, num, PX, PX), value)
+        plain = make_view(x, parameters(2), space, out_px=PX, order="augment-crop")
+        assert plain.abs().max() < 1e-2
+        p = parameters(2, jitter=[1.3, 0.7, 1.2, 0.1], grey=[True, False])
+        view = make_view(x, p, space, out_px=PX, order="augment-crop")
+        assert torch.isfinite(view).all()
+        if bands[0].units != "display":
+            assert view.abs().max() < 2
 
 
 # --- whole views ------------------------------------------------------------------------------------------------------
