@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from torch import nn
@@ -81,14 +82,25 @@ class ColourEncoder:
         outputs: Sequence[str] = ("features",),
         batch_size: int = 256,
     ) -> dict[str, np.ndarray]:
-        """Return (n, bands * 18) colour statistics; `size` and `normalise` do not matter to them."""
+        """Return (n, bands * 18) colour statistics of what was measured; `size` and `normalise` do not matter to them.
+
+        A band of an image in which nothing was measured counts as one of its mean over the data.
+        """
         out = []
-        if stats is None and len(pixels) and pixels.dtype != np.uint8:
+        seen = _measured(pixels, bands)
+        if stats is None and len(pixels) and (seen is not True or pixels.dtype != np.uint8):
             # Over all images at hand: bins must not depend on the batch.
-            stats = (pixels.mean((0, 2, 3), dtype=np.float64), pixels.std((0, 2, 3), dtype=np.float64))
+            mean, std = (f((0, 2, 3), dtype=np.float64, where=seen) for f in (pixels.mean, pixels.std))
+            stats = (mean, std)
         for start in range(0, len(pixels), batch_size):
             block = np.asarray(pixels[start : start + batch_size])
             flat = block.reshape(*block.shape[:2], -1)
+            where: np.ndarray | bool = True
+            if isinstance(seen, np.ndarray):
+                assert stats is not None
+                where = seen[start : start + batch_size].reshape(flat.shape)
+                flat = np.where(where, flat, stats[0][:, None])
+                where = where | ~where.any(-1, keepdims=True)
             if block.dtype == np.uint8:
                 bins = flat // (256 // NUM_BINS)
             else:
@@ -98,8 +110,20 @@ class ColourEncoder:
                 bins = np.clip((flat - low[:, None]) / width[:, None] * NUM_BINS, 0, NUM_BINS - 1).astype(
                     np.int64
                 )
-            histogram = np.stack([(bins == i).mean(-1) for i in range(NUM_BINS)], -1)
-            values = flat.astype(np.float32)
-            parts = (values.mean(-1), values.std(-1), histogram.reshape(len(block), -1))
+            histogram = np.stack([(bins == i).mean(-1, where=where) for i in range(NUM_BINS)], -1)
+            # Sums under a mask are plain ones, which float32 is too coarse for.
+            values = flat.astype(np.float32 if where is True else np.float64)
+            centre, spread = values.mean(-1, where=where), values.std(-1, where=where)
+            parts = (centre, spread, histogram.reshape(len(block), -1))
             out.append(np.concatenate(parts, axis=1).astype(np.float32))
         return {"features": np.concatenate(out) if out else np.zeros((0, self.spec.feature_dim), np.float32)}
+
+
+def _measured(pixels: np.ndarray, bands: Sequence[Band]) -> np.ndarray | Literal[True]:
+    """Return where something was measured; True where the data cannot say otherwise."""
+    floats = pixels.dtype.kind == "f"
+    if not floats and all(b.nodata is None for b in bands):
+        return True
+    numbers = [np.nan if b.nodata is None else b.nodata for b in bands]
+    seen = pixels != np.array(numbers, pixels.dtype if floats else np.float64)[:, None, None]
+    return seen & np.isfinite(pixels) if floats else seen

@@ -21,6 +21,7 @@ from seco.nets.devices import pick_device
 from seco.nets.heads import projection_head
 from seco.nets.spec import EncoderSpec
 from seco.sensors.bands import Band, Units, as_units, conversion, match, select
+from seco.views.nodata import nodata_numbers, unmeasured
 
 Normalise = Literal["spec", "dataset", "paper"]
 Stats = tuple[np.ndarray, np.ndarray]
@@ -133,6 +134,8 @@ class Encoder:
     ) -> dict[str, np.ndarray]:
         """Encode stored pixels in batches.
 
+        Pixels where nothing was measured (a band's `nodata`, or floats that are not finite) are 0 after normalisation.
+
         Args:
             pixels: (n, bands, height, width), stored numbers.
             bands: what they are; matched to the encoder's bands, converted to its units.
@@ -154,13 +157,18 @@ class Encoder:
         if pixels.ndim != 4 or pixels.shape[1] != len(bands):
             raise TaskError(f"pixels of shape {pixels.shape}; give (images, {len(bands)}, height, width)")
         order, scale, shift = self._affine(bands, normalise or self.spec.normalise, stats)
+        nodata = nodata_numbers([bands[i] for i in order])
+        nodata = None if nodata is None else nodata.to(self.device)
         out: dict[str, list[np.ndarray]] = {o: [] for o in outputs}
         with torch.inference_mode():
             for start in range(0, len(pixels), batch_size):
                 batch = np.ascontiguousarray(pixels[start : start + batch_size][:, order])
                 batch = batch if batch.dtype in (np.uint8, np.float32) else batch.astype(np.float32)
-                x = torch.from_numpy(batch).to(self.device).float()
-                x = torch.addcmul(shift, x, scale).contiguous(memory_format=torch.channels_last)
+                stored = torch.from_numpy(batch).to(self.device).float()
+                x = torch.addcmul(shift, stored, scale)
+                if nodata is not None or pixels.dtype.kind == "f":
+                    x = x.masked_fill(unmeasured(stored, nodata), 0.0)
+                x = x.contiguous(memory_format=torch.channels_last)
                 if size is not None and x.shape[-2:] != (size, size):
                     x = functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
                 for key, value in self.forward(x, outputs).items():

@@ -26,7 +26,7 @@ from seco.probes.options import EvaluationOptions
 from seco.runs import cache_folder, progress, write_atomic
 from seco.sensors.bands import match
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 SEGMENT_ROWS = 4096
 SEGMENT_BYTES = 2**28
 """Most stored pixels read at a time."""

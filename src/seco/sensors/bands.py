@@ -137,7 +137,10 @@ def conversion(source: Band, target: Band) -> tuple[float, float]:
 
 
 def as_units(bands: Sequence[Band], units: Units) -> tuple[Band, ...]:
-    """Return the same bands as if their numbers were in `units` (for arrays a user hands over)."""
+    """Return the same bands as if their numbers were in `units` (for arrays a user hands over).
+
+    What belongs to the old units goes: scale, stretch and nodata.
+    """
     out = []
     for band in bands:
         if units == band.units:
@@ -149,7 +152,7 @@ def as_units(bands: Sequence[Band], units: Units) -> tuple[Band, ...]:
         else:
             out.append(
                 dataclasses.replace(
-                    band, units=units, scale=None, offset=None, stretch=None, stretch_range=None
+                    band, units=units, scale=None, offset=None, nodata=None, stretch=None, stretch_range=None
                 )
             )
     return tuple(out)

@@ -20,6 +20,7 @@ from torch import Tensor
 from seco.errors import ConfigError
 from seco.sensors.bands import Band
 from seco.views.draws import uniforms
+from seco.views.nodata import nodata_numbers
 
 NUM_DRAWS = 24
 LUMA = (0.299, 0.587, 0.114)
@@ -180,6 +181,7 @@ class ColourSpace:
         mean, std: the encoder sees (stored - mean) / std, (bands,).
         grey: weights of the bands in grey, sum 1, (bands,).
         chroma: positions of red, green and blue, whose hue is turned; None where the bands have no colour.
+        nodata: the bands' nodata numbers (`nodata_numbers`), (bands,); None where no band has one.
     """
 
     low: Tensor
@@ -188,10 +190,11 @@ class ColourSpace:
     std: Tensor
     grey: Tensor
     chroma: tuple[int, int, int] | None
+    nodata: Tensor | None
 
     def to(self, device: torch.device) -> ColourSpace:
         """Return it on another device."""
-        tensors = {k: getattr(self, k).to(device) for k in ("low", "high", "mean", "std", "grey")}
+        tensors: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return dataclasses.replace(self, **tensors)
 
 
@@ -224,7 +227,8 @@ def colour_space(
     if chroma is not None and len(bands) == 3:
         grey[list(chroma)] = LUMA
     values = {"low": low, "high": high, "mean": mean, "std": std, "grey": grey}
-    return ColourSpace(**{k: torch.tensor(v, dtype=torch.float32) for k, v in values.items()}, chroma=chroma)
+    tensors = {k: torch.tensor(v, dtype=torch.float32) for k, v in values.items()}
+    return ColourSpace(**tensors, chroma=chroma, nodata=nodata_numbers(bands))
 
 
 def _hue_rotation(turns: Tensor) -> Float[Tensor, "batch 3 3"]:

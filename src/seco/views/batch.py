@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seco.views.augment import Augment, ColourSpace, Parameters, draw_parameters, make_view
 from seco.views.draws import draw_seasons
+from seco.views.nodata import unmeasured
 from seco.views.plan import ViewPlan
 
 
@@ -45,7 +46,7 @@ class Viewer:
         }  # fmt: skip
 
     def views(self, seasons: Tensor, epoch: int, places: np.ndarray) -> dict[str, Tensor]:
-        """Make every view.
+        """Make every view. Pixels where nothing was measured take their band's mean, before anything else.
 
         Args:
             seasons: stored numbers (seasons, batch, bands, px, px) on the device to compute on.
@@ -57,6 +58,7 @@ class Viewer:
         """
         drawn = self.parameters(epoch, places, patch_px=int(seasons.shape[-1]))
         with torch.no_grad():
+            seasons = self._filled(seasons)
             return {
                 view.name: make_view(
                     seasons[view.season], drawn[view.name], self.space, out_px=self.augment.out_px,
@@ -64,3 +66,10 @@ class Viewer:
                 )
                 for view in self.plan.views
             }  # fmt: skip
+
+    def _filled(self, seasons: Tensor) -> Tensor:
+        """Return the seasons with the band's mean where nothing was measured, untouched where the data cannot say so."""
+        if self.space.nodata is None and not seasons.is_floating_point():
+            return seasons
+        pixels = seasons.float()
+        return torch.where(unmeasured(pixels, self.space.nodata), self.space.mean[:, None, None], pixels)

@@ -1,5 +1,7 @@
 """Encoders that learned nothing from seasons: colour statistics against numpy, random and ImageNet weights by name."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,35 @@ def test_colour_of_one_value_and_of_no_image():
     assert np.isfinite(constant).all()
     assert ColourEncoder().encode(np.zeros((0, 3, 4, 4), np.uint8), bands=RGB)["features"].shape == (0, 54)
     assert ColourEncoder(DN).encode(np.zeros((0, 2, 4, 4), np.uint16), bands=DN)["features"].shape == (0, 36)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "empty"),
+    [(np.uint8, 200.0, 200), (np.uint16, 0.0, 0), (np.int16, -9999.0, -9999), (np.float32, None, np.nan)],
+)
+def test_colour_leaves_out_what_was_not_measured(dtype, nodata, empty):
+    bands = (dataclasses.replace(DN[0], nodata=nodata), dataclasses.replace(DN[1], nodata=None))
+    pixels = images(num_bands=2, high=190, dtype=dtype) + np.array(1, dtype)
+    holes = np.random.default_rng(1).random(pixels.shape) < 0.3
+    holes[:, 1] = False
+    holes[2, 0] = True  # nothing of this image
+    pixels[holes] = empty
+    columns = [pixels[:, i][~holes[:, i]].astype(np.float64) for i in range(2)]
+    mean, std = (np.array([f(c) for c in columns]) for f in (np.mean, np.std))
+    whole = (0.0, 256.0) if dtype == np.uint8 else None
+    given = ColourEncoder(DN).encode(pixels, bands=bands, stats=(mean, std))["features"]
+    for i, row in enumerate(given):
+        expected = [], [], []
+        for band in range(2):
+            left = pixels[i, band][~holes[i, band]].astype(np.float64)
+            left = left if left.size else mean[band : band + 1]
+            low, high = whole or (mean[band] - 2.5 * std[band], mean[band] + 2.5 * std[band])
+            bins = np.histogram(np.clip(left, low, high), bins=16, range=(low, high))[0] / left.size
+            for values, value in zip(expected, ([left.mean()], [left.std()], bins), strict=True):
+                values.extend(value)
+        assert row == pytest.approx(np.concatenate(expected), rel=1e-4, abs=1e-5)
+    own = ColourEncoder(DN).encode(pixels, bands=bands, batch_size=3)["features"]
+    assert own == pytest.approx(given, rel=1e-5, abs=1e-6)
 
 
 def test_baselines_offer_what_tasks_need():

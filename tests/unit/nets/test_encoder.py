@@ -194,6 +194,60 @@ def test_the_spec_s_own_default_is_taken_where_none_is_said():
     assert fed(transparent(), flat(4, 6, 8), RGB, stats=stats) == [4, 6, 8]
 
 
+# --- nodata ---------------------------------------------------------------------------------------------------------
+
+
+class Corners(Means):
+    """A backbone whose features are the upper left pixel."""
+
+    def forward(self, x):
+        return x[:, :, 0, 0] * self.weight
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "empty"),
+    [("uint16", 0.0, 0), ("int16", -9999.0, -9999), ("uint8", 7.0, 7), ("float32", -3.4e38, -3.4e38),
+     ("float32", None, np.nan), ("float64", 5.0, np.inf)],
+)  # fmt: skip
+def test_a_pixel_of_nothing_is_0_after_normalisation_whatever_its_neighbours_are(dtype, nodata, empty):
+    have = tuple(
+        dataclasses.replace(b, units="dn", scale=1e-4, offset=-0.1, nodata=n)
+        for b, n in zip(RGB, (None, nodata, None), strict=True)
+    )
+    want = tuple(dataclasses.replace(b, offset=0.0) for b in have)
+    encoder = transparent(want, mean=[10.0, 20.0, 30.0], std=[2.0, 4.0, 5.0])
+    encoder.net["backbone"] = Corners(3)
+    pixels = flat(40, 40, 40, dtype=dtype)
+    expected = [(-960 - m) / s for m, s in ((10, 2), (20, 4), (30, 5))]
+    assert fed(encoder, pixels, have) == pytest.approx(expected, rel=1e-5)
+    pixels[0, 1, 0, 0] = empty
+    assert fed(encoder, pixels, have) == pytest.approx([expected[0], 0, expected[2]], rel=1e-5)
+    # The bands of the imagery say it, in whatever order they come.
+    assert fed(encoder, pixels[:, ::-1], have[::-1]) == pytest.approx([expected[0], 0, expected[2]], rel=1e-5)
+    stats = (np.array([4.0, 5.0, 6.0]), np.array([2.0, 3.0, 4.0]))
+    got = fed(encoder, pixels, have, normalise="dataset", stats=stats)
+    assert got == pytest.approx([18, 0, 8.5], rel=1e-5)
+    if nodata is not None:
+        none = tuple(dataclasses.replace(b, nodata=None) for b in have)
+        values = fed(encoder, flat(40, nodata, 40, dtype=dtype), none)
+        assert values[1] == pytest.approx((nodata - 1000 - 20) / 4, rel=1e-5)  # a number as any other
+
+
+def test_an_image_of_nothing_is_finite():
+    dn = (dataclasses.replace(RGB[0], nodata=0.0),)
+    assert fed(transparent(dn, mean=[9.0]), flat(0, dtype=np.uint16), dn) == [0]
+    assert fed(transparent(dn, mean=[9.0]), flat(np.nan, dtype=np.float32), dn) == [0]
+
+
+def test_a_call_takes_nodata_for_a_number_of_the_stored_units_alone():
+    encoder = transparent(DN, mean=[1000.0] * 4)  # Sentinel-2: stored 0 is nodata
+    names = ["red", "green", "blue", "B08"]
+    black = encoder(flat(0, 0, 0, 0, dtype=np.uint16), bands=names, units="dn")
+    assert black.tolist() == [[0, 0, 0, 0]]
+    dark = encoder(flat(0, 0, 0, 0, dtype=np.float32), bands=names, units="reflectance")[0].tolist()
+    assert dark == pytest.approx([-1000 - (b.offset or 0) / (b.scale or 1) for b in DN])
+
+
 # --- outputs ----------------------------------------------------------------------------------------------------------
 
 
