@@ -204,7 +204,7 @@ class Cutter:
         """Return the stored numbers of one band, in its own pixels or repeated onto the finest grid."""
         plane, grid = place.scenes[position].planes[band], place.grids[band]
         onto = grid if (position, band) in place.onto else None
-        nodata = math.nan if source.dtype.startswith("float") else source.nodata
+        nodata = math.nan if source.nodata is None and source.dtype.startswith("float") else source.nodata
         if onto is not None and nodata is None:
             raise DatasetError(
                 f"{plane.path} declares no nodata number, which resampling needs; give --nodata"
@@ -231,7 +231,7 @@ class Cutter:
             pixels = self.reader.read(
                 mask, tile.row, tile.col, size, size, onto=place.grid, nodata=255.0, nearest=True
             )
-            return rule.unclear(pixels, 255.0)
+            return rule.unclear(pixels, mask.nodata) | (pixels == 255)
         rows = span(tile.row, size, factor[0], mask.grid.height)
         cols = span(tile.col, size, factor[1], mask.grid.width)
         pixels = self.reader.read(mask, rows.start, cols.start, rows.size, cols.size)

@@ -182,9 +182,13 @@ class PixelReader:
                 source = self._opened(plane, onto, nodata, nearest=nearest)
                 return source.read(plane.index, window=Window(col, row, width, height))
             if onto is not None:
-                raise DatasetError(
-                    f"{plane.path}: NetCDF files cannot be resampled; put them on one grid first"
-                )
+                grid = plane.grid
+                whole = self._window(plane, (0, 0, grid.height, grid.width), None, None, nearest=nearest)
+                with (
+                    _as_raster(whole, grid, nodata) as source,
+                    _warped(source, plane, onto, nodata, nearest=nearest) as warped,
+                ):
+                    return warped.read(1, window=Window(col, row, width, height))
             variable = self._opened(plane, None, None, nearest=True)[plane.variable]
             if plane.flipped:
                 row = plane.grid.height - row - height
@@ -205,16 +209,32 @@ class PixelReader:
         elif onto is None:
             handle = rasterio.open(plane.path)
         else:
-            handle = _warped(plane, onto, nodata, nearest=nearest)
+            handle = _warped(rasterio.open(plane.path), plane, onto, nodata, nearest=nearest)
         self._open[key] = handle
         return handle
 
 
-def _warped(plane: Plane, onto: Grid, nodata: float | None, *, nearest: bool) -> Any:
+def _warped(source: Any, plane: Plane, onto: Grid, nodata: float | None, *, nearest: bool) -> Any:
     if plane.grid.crs is None or onto.transform is None:
         raise DatasetError(f"{plane.path} has no CRS, so it cannot be resampled; give georeferenced files")
-    source = rasterio.open(plane.path)
     return WarpedVRT(
         source, crs=onto.crs, transform=rasterio.Affine(*onto.transform), height=onto.height, width=onto.width,
         resampling=Resampling.nearest if nearest else Resampling.bilinear, src_nodata=nodata, nodata=nodata,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _as_raster(pixels: np.ndarray, grid: Grid, nodata: float | None) -> Iterator[Any]:
+    """Open an array as GDAL opens a raster file, in a type that has room for `nodata` too."""
+    dtype = pixels.dtype
+    if nodata is not None and dtype.kind in "iu":
+        # A mask of signed bytes has no room for the 255 of what was not looked at.
+        dtype = np.promote_types(dtype, np.min_scalar_type(int(nodata)))
+    where = {} if grid.transform is None else {"crs": grid.crs, "transform": rasterio.Affine(*grid.transform)}
+    with rasterio.MemoryFile() as file:
+        with file.open(
+            driver="GTiff", count=1, height=grid.height, width=grid.width, dtype=dtype.name, **where
+        ) as out:
+            out.write(pixels.astype(dtype, copy=False), 1)
+        with file.open() as source:
+            yield source

@@ -1,6 +1,8 @@
 """The user's own rasters: small ones made here, and the three real Sentinel-2 sources, pixel by pixel."""
 
+import dataclasses
 import datetime
+import math
 import shutil
 import tracemalloc
 import zipfile
@@ -9,13 +11,18 @@ import netCDF4
 import numpy as np
 import pytest
 import rasterio
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from seco.config import build
 from seco.data import cutting
 from seco.data.check import check
 from seco.data.dataset import open_dataset
+from seco.data.grids import Grid
 from seco.data.importers import geotiff
+from seco.data.netcdf import netcdf_planes
+from seco.data.rasters import PixelReader
 from seco.errors import ConfigError, DatasetError
 
 DATES = ("20210105", "20210410", "20210715")
@@ -296,6 +303,25 @@ class TestAlignment:
         data, _ = do(tmp_path / "in", tmp_path / "out", **options, on_misaligned="resample")
         assert set(data.index["crs"].to_pylist()) == {"EPSG:32631"}
         assert (data.read(1)["B02"] > 0).all()
+
+    @pytest.mark.parametrize("nodata", [-9999.0, None])
+    def test_nodata_of_floats_does_not_mix_with_its_neighbours(self, tmp_path, raster, nodata):
+        for day, west in zip(DATES, (5e5, 500_003.0), strict=False):
+            pixels = np.full((64, 64), 0.25, np.float32)
+            pixels[20:24, 20:24] = np.nan if nodata is None else nodata
+            raster(tmp_path / "in" / "p" / f"{day}.tif", pixels, west=west, nodata=nodata)
+        data, _ = do(
+            tmp_path / "in",
+            tmp_path / "out",
+            pattern="{place}/{date}.tif",
+            patch=64,
+            on_misaligned="resample",
+        )
+        (moved,) = data.read(1).values()
+        empty = np.isnan(moved) | (moved == -9999)
+        assert np.unique(moved[~empty]).tolist() == [0.25]
+        assert empty[21:23, 21:23].all()
+        assert not empty[30:, 30:].any()
 
     def test_resampling_needs_nodata(self, tmp_path, raster):
         for day, west in zip(DATES, (5e5, 500_003.0), strict=False):
@@ -627,6 +653,110 @@ class TestNetcdf:
         (tmp_path / "a.nc").write_bytes((tmp_path / "a.nc").read_bytes()[:2000])
         with pytest.raises(DatasetError, match=r"cannot read .*a\.nc"):
             do(tmp_path / "a.nc", tmp_path / "out", patch=4)
+
+
+def moved_cube(path, pixels, *, west, north, step, mask=None, south_up=False):
+    """One date of (lat, lon) pixels whose north-western corner is (west, north)."""
+    height, width = pixels.shape
+    turned = slice(None, None, -1 if south_up else 1)
+    with netCDF4.Dataset(path, "w") as out:
+        for name, size in (("time", 1), ("lat", height), ("lon", width)):
+            out.createDimension(name, size)
+        out.createVariable("time", "i8", ("time",))[:] = int(DATES.index(path.stem[-8:]))
+        out["time"].units = "days since 2021-01-01"
+        out.createVariable("lat", "f8", ("lat",))[:] = (north - step * (np.arange(height) + 0.5))[turned]
+        out.createVariable("lon", "f8", ("lon",))[:] = west + step * (np.arange(width) + 0.5)
+        fill = -9999 if pixels.dtype.kind == "i" else np.nan
+        band = out.createVariable("s2_B02", pixels.dtype, ("time", "lat", "lon"), fill_value=fill)
+        band.set_auto_maskandscale(False)
+        if pixels.dtype.kind == "i":
+            band.scale_factor, band.add_offset = 1e-4, 0.0
+        band[0] = pixels[turned]
+        if mask is not None:
+            flags = out.createVariable("s2_dlmask", "i1", ("time", "lat", "lon"), fill_value=-1)
+            flags.set_auto_maskandscale(False)
+            flags[0] = mask[turned]
+    return path
+
+
+class TestResampledNetcdf:
+    """Against GDAL's own resampling of a GeoTIFF that holds the same pixels."""
+
+    PX = 40
+
+    def pixels(self, dtype):
+        y, x = np.mgrid[: self.PX, : self.PX]
+        out = 2000 + 40 * x + 25 * y + 300 * np.sin(x / 4)
+        out = (out if dtype == "int16" else out / 1e4).astype(dtype)
+        out[20:25, 16:20] = -9999 if dtype == "int16" else np.nan
+        return out
+
+    @pytest.mark.parametrize("nearest", [False, True])
+    @pytest.mark.parametrize("dtype", ["int16", "float32"])
+    @pytest.mark.parametrize(
+        ("crs", "transform"),
+        [("EPSG:4326", (0.01, 0, 5.103, 0, -0.01, 49.897)), ("EPSG:32631", (900, 0, 650_000, 0, -900, 5_520_000))],
+        ids=["shifted", "projected"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("window", [(0, 0, 50, 30), (7, 3, 20, 16)])
+    def test_windows(self, tmp_path, raster, window, crs, transform, dtype, nearest):
+        pixels, step, where = self.pixels(dtype), 0.01, {"west": 5.0, "north": 50.0}
+        nodata = -9999.0 if dtype == "int16" else math.nan
+        tif = raster(tmp_path / "a.tif", pixels, crs="EPSG:4326", pixel_m=step, nodata=nodata, **where)
+        onto = Grid(crs=crs, transform=tuple(map(float, transform)), height=50, width=30)
+        row, col, height, width = window
+        with (
+            rasterio.open(tif) as source,
+            WarpedVRT(
+                source, crs=crs, transform=rasterio.Affine(*transform), height=50, width=30, src_nodata=nodata,
+                nodata=nodata, resampling=Resampling.nearest if nearest else Resampling.bilinear,
+            ) as warped,
+        ):  # fmt: skip
+            wanted = warped.read(1, window=Window(col, row, width, height))
+        assert 0 < (np.isnan(wanted) | (wanted == nodata)).mean() < 0.6  # the hole, and beyond the source
+        for south_up in (False, True):
+            file = tmp_path / f"{south_up}-{DATES[0]}.nc"
+            (plane,) = netcdf_planes(str(moved_cube(file, pixels, step=step, south_up=south_up, **where)))
+            with PixelReader() as reader:
+                got = reader.read(
+                    plane, row, col, height, width, onto=onto, nodata=nodata, nearest=nearest, ahead=False
+                )
+            assert got.dtype == dtype
+            # Coordinates of pixel centres give the corner back to the last bit but one.
+            np.testing.assert_allclose(got, wanted, rtol=0, atol=1 if dtype == "int16" else 1e-6)
+
+    def test_a_place_of_two_grids_is_imported(self, tmp_path):
+        (tmp_path / "in").mkdir()
+        pixels = self.pixels("int16")
+        mask = np.zeros(pixels.shape, np.int8)
+        mask[:10], mask[-1] = 1, -1  # cloud, and not looked at
+        for day, west in zip(DATES[:2], (5.0, 5.03), strict=True):
+            moved_cube(tmp_path / "in" / f"p-{day}.nc", pixels, west=west, north=50.0, step=0.01, mask=mask)
+        options = {"pattern": "{place}-*.nc", "patch": self.PX}
+        with pytest.raises(DatasetError, match="--on-misaligned resample"):
+            do(tmp_path / "in", tmp_path / "a", **options)
+        data, _ = do(tmp_path / "in", tmp_path / "b", **options, on_misaligned="resample")
+        first, moved = data.read(0)["B02"], data.read(1)["B02"]
+        np.testing.assert_array_equal(first, pixels)
+        np.testing.assert_array_equal(moved[:, 3:], pixels[:, :-3])  # by whole pixels: exact
+        assert (moved[:, :3] == -9999).all()
+        hidden = np.ones(pixels.shape, bool)
+        hidden[10:-1, 3:] = False
+        hidden |= moved == -9999
+        assert data.column("clear_fraction")[1] == pytest.approx(1 - hidden.mean(), abs=1e-6)
+
+    def test_without_a_crs_it_cannot_be_done(self, tmp_path):
+        file = moved_cube(
+            tmp_path / f"a-{DATES[0]}.nc", self.pixels("int16"), west=5.0, north=50.0, step=0.01
+        )
+        (plane,) = netcdf_planes(str(file))
+        onto = plane.grid
+        bare = dataclasses.replace(plane, grid=dataclasses.replace(onto, crs=None, transform=None))
+        with (
+            PixelReader() as reader,
+            pytest.raises(DatasetError, match="has no CRS, so it cannot be resampled"),
+        ):
+            reader.read(bare, 0, 0, 8, 8, onto=onto, nodata=-9999.0)
 
 
 class TestMemory:
