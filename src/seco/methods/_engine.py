@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from seco.config import setting
 from seco.errors import CheckpointError, ConfigError, TrainingError
 from seco.methods._contract import Setup
-from seco.nets.contrast import KeyGroups, MomentumContrast, Negatives
+from seco.nets.contrast import KeyGroups, MomentumContrast
 from seco.nets.devices import autocast
-from seco.views.plan import Siblings, ViewPlan
+from seco.views.plan import Negatives, Siblings, ViewPlan
 
 MAX_QUEUE = 16_384
 """Keys in the paper's queue (SeCo, section 4.1); more than the places trained on would repeat places."""

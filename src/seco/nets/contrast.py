@@ -20,10 +20,9 @@ from seco.errors import ConfigError
 from seco.nets.heads import projection_head
 from seco.nets.queue import KeyQueue
 from seco.views.draws import GROUPS, uniforms
-from seco.views.plan import Head, Siblings, ViewPlan
+from seco.views.plan import Head, Negatives, Siblings, ViewPlan
 
 KeyGroups = Literal["kind", "mixed"]
-Negatives = Literal["queue", "batch", "both"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from seco.train.places import choose_places
 from seco.train.settings import Pretrain, augmentation, resolve
 from seco.views.augment import colour_space
 from seco.views.batch import Viewer
-from seco.views.plan import Siblings
+from seco.views.plan import Negatives, Siblings
 from seco.views.sheet import draw_sheet, explain
 
 
@@ -43,10 +43,12 @@ def preview(config: Pretrain, out: Path, *, num_places: int = 4, epoch: int = 0)
     )
     num = min(max(1, num_places), len(chosen.train))
     shown = np.sort(np.random.default_rng(config.seed).permutation(chosen.train)[:num])
-    siblings: Siblings = getattr(config.options(), "siblings", "all")
+    options = config.options()
+    siblings: Siblings = getattr(options, "siblings", "all")
+    negatives: Negatives = getattr(options, "negatives", "queue")
     draw_sheet(
         tier, viewer, out, places=shown.tolist(), first_row=chosen.first_row, num_dates=chosen.num_dates, epoch=epoch,
-        siblings=siblings,
+        siblings=siblings, negatives=negatives,
         title=f"{config.method}: seed {config.seed}, epoch {epoch}, {plan.order.replace('-', ', then ')}",
     )  # fmt: skip
-    return [line for line, _ in explain(plan, siblings=siblings)]
+    return [line for line, _ in explain(plan, siblings=siblings, negatives=negatives)]

@@ -8,6 +8,9 @@ from typing import Literal
 from seco.errors import ConfigError
 
 Siblings = Literal["all", "own", "none"]
+"""Whose other keys are negatives of a head that keeps something: every place's in the batch, the own place's, nobody's."""
+Negatives = Literal["queue", "batch", "both"]
+"""Where the keys of other places come from: earlier steps, this step, or both."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from seco.data.sheet import as_rgb, save_figure
 from seco.data.tier import TrainingTier
 from seco.views.augment import Parameters
 from seco.views.batch import Viewer
-from seco.views.plan import Siblings, ViewPlan
+from seco.views.plan import Negatives, Siblings, ViewPlan
 
 POSITIVE, NEGATIVE, MUTED = "#1a7f37", "#b3261e", "#666666"
 
@@ -30,6 +30,7 @@ def draw_sheet(
     epoch: int = 0,
     title: str,
     siblings: Siblings = "all",
+    negatives: Negatives = "queue",
 ) -> Path:
     """Draw one band of pictures a place: the seasons drawn, then every view with what it got; below, who is who.
 
@@ -47,7 +48,7 @@ def draw_sheet(
     views = viewer.views(torch.from_numpy(stored), epoch, chosen)
     drawn = viewer.parameters(epoch, chosen, patch_px=tier.patch_px)
     num_cols = len(rows) + len(viewer.plan.views)
-    legend = explain(viewer.plan, siblings=siblings)
+    legend = explain(viewer.plan, siblings=siblings, negatives=negatives)
     figure = Figure(
         figsize=(2.1 * num_cols, 2.7 * len(chosen) + 0.33 * len(legend) + 1.2), layout="constrained"
     )
@@ -120,8 +121,15 @@ def differs(plan: ViewPlan, key: str) -> str:
     return " and ".join(parts) if parts else "crop alone"
 
 
-def explain(plan: ViewPlan, *, siblings: Siblings = "all") -> list[tuple[str, str]]:
+def explain(
+    plan: ViewPlan, *, siblings: Siblings = "all", negatives: Negatives = "queue"
+) -> list[tuple[str, str]]:
     """Return lines (text, colour) that say for each head who is positive and who is negative."""
+    sources = {
+        "queue": "the queue of earlier {}",
+        "batch": "{} of every other place in the batch",
+        "both": "{0} of every other place in the batch; the queue of earlier {0}",
+    }
     whose = {"all": "every place in the batch", "own": "the same place", "none": ""}[siblings]
     out = []
     for head in plan.heads:
@@ -130,5 +138,5 @@ def explain(plan: ViewPlan, *, siblings: Siblings = "all") -> list[tuple[str, st
         )
         names = [f"{s} (differs in {differs(plan, s)})" for s in head.siblings if siblings != "none"]
         extra = f"; and of {whose}: " + ", ".join(names) if names else ""
-        out.append((f"      negatives: the queue of earlier {head.positive}{extra}", NEGATIVE))
+        out.append((f"      negatives: {sources[negatives].format(head.positive)}{extra}", NEGATIVE))
     return out

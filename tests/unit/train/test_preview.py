@@ -45,6 +45,19 @@ def test_the_number_of_places_is_bounded_by_those_there_are(tools, make_dataset,
         assert len(shown[-1]["places"]) == drawn
 
 
+@pytest.mark.parametrize(
+    ("options", "negatives"),
+    [({"queue_size": None}, "batch"), ({}, "queue"), ({"negatives": "both"}, "both")],
+)
+def test_the_negatives_that_training_takes_reach_the_sheet(
+    tools, small_dataset, tmp_path, shown, options, negatives
+):
+    config = tools.make(small_dataset, method="moco", method_options=options)
+    lines = preview.preview(config, tmp_path / "v.png")
+    assert shown[0]["negatives"] == negatives
+    assert ("queue" in lines[1]) == (negatives != "batch")
+
+
 def test_the_option_on_siblings_reaches_the_sheet(tools, small_dataset, tmp_path, shown):
     config = tools.make(small_dataset, method_options={"siblings": "none"})
     lines = preview.preview(config, tmp_path / "v.png")

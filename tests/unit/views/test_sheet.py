@@ -147,6 +147,16 @@ def test_the_siblings_option_decides_which_negatives_are_named():
     assert texts["all"][0::2] == texts["own"][0::2] == texts["none"][0::2]
 
 
+def test_the_negatives_option_decides_where_other_places_come_from():
+    plan = methods.find("seco").PLAN
+    first = {n: explain(plan, siblings="none", negatives=n)[1][0].strip() for n in ("queue", "batch", "both")}
+    assert first == {
+        "queue": "negatives: the queue of earlier k0",
+        "batch": "negatives: k0 of every other place in the batch",
+        "both": "negatives: k0 of every other place in the batch; the queue of earlier k0",
+    }
+
+
 def test_a_key_that_is_only_cropped_differs_in_its_crop_alone():
     from seco.views.plan import Head, View, ViewPlan
 
