@@ -12,6 +12,7 @@ Stop it at any time: the same command goes on, in the middle of a run too. Hours
 from __future__ import annotations
 
 import argparse
+import base64
 import concurrent.futures
 import dataclasses
 import json
@@ -19,13 +20,15 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
 import pyarrow.parquet as pq
 
-from seco.probes.evaluation import compare, summarise
+from seco.probes.evaluation import summarise
+from seco.probes.scores import bootstrap_sums
 from seco.runs import METRICS_NAME, environment, read_metrics, write_json
 
 REPO = Path(__file__).resolve().parent.parent
@@ -153,7 +156,9 @@ class Bench:
         if job.method is not None:
             run = self.work / "runs" / job.name
             resume = ("--resume",) if (run / "config.yaml").is_file() else ()
-            self.seco(
+            # Drawn last, so a run that has it is whole.
+            if not (run / "pictures" / "curves.png").is_file():
+                self.seco(
                 "pretrain", "--data", self.dataset(job.dataset), "--method", job.method, "--encoder", job.encoder,
                 "--steps", str(job.steps), "--batch-size", str(BATCH), "--seed", str(job.seed), "--split-seed",
                 str(job.seed), "--checkpoint-every", "50", "--out", run, *job.flags, *resume,
@@ -161,19 +166,26 @@ class Bench:
             source = str(run)
             training = read_metrics(run / METRICS_NAME)
         rows: list[dict[str, Any]] = []
+        blocks: dict[str, dict[str, str]] = {}
         assert source is not None
         for task in job.tasks:
             rows += self.evaluate(job, source, task)
+            blocks |= sums(self.scores(job, task).with_suffix(".parquet"), task)
         about = {
             "job": dataclasses.asdict(job), "seconds_since_last_start": round(time.time() - started),
             "threads": self.threads, "environment": environment(), "training": training[-10:], "rows": rows,
+            "blocks": blocks,
         }  # fmt: skip
         write_json(self.results / f"{job.name}.json", about)
 
+    def scores(self, job: Job, task: str) -> Path:
+        """Return where the rows of a task go; the predictions lie beside them."""
+        return self.work / "scores" / f"{job.name}-{task}.json"
+
     def evaluate(self, job: Job, source: str, task: str) -> list[dict[str, Any]]:
         """Run one task; features and every head are judged where the question is what a head keeps."""
-        file = self.work / "scores" / f"{job.name}-{task}.json"
-        spec = Path(source) / "encoder" / "spec.json"
+        file = self.scores(job, task)
+        spec = Path(source) / "encoder" / "encoder.safetensors"
         if not file.is_file() or (spec.is_file() and spec.stat().st_mtime > file.stat().st_mtime):
             name, data = ("images", "eurosat") if task == "eurosat" else (task, "places")
             few = ("--num-labels", str(NUM_LABELS)) if task == "eurosat" else ()
@@ -194,28 +206,56 @@ def _label(job: Job) -> str:
     return job.name.rsplit("-s", 1)[0]
 
 
-def paired(work: Path, reference: str) -> str:
+def packed(numbers: np.ndarray) -> str:
+    """Return numbers as text for JSON: thousands of them, most of them equal."""
+    return base64.b64encode(zlib.compress(numbers.astype("<f4").tobytes(), 9)).decode()
+
+
+def unpacked(text: str) -> np.ndarray:
+    """Return what `packed` took."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<f4").astype(np.float64)
+
+
+def sums(predictions: Path, task: str) -> dict[str, dict[str, str]]:
+    """Return for each output and probe the size and sum of scores of every test block: all that paired intervals need."""
+    part = pq.read_table(predictions, columns=["output", "probe", "group", "score"])
+    kinds = np.array(
+        [f"{task} {o} {p}" for o, p in zip(part["output"].to_pylist(), part["probe"].to_pylist())]
+    )
+    group, score = part["group"].to_numpy(), part["score"].to_numpy()
+    out = {}
+    for kind in np.unique(kinds):
+        _, block = np.unique(group[kinds == kind], return_inverse=True)
+        total = np.bincount(block, weights=score[kinds == kind])
+        out[str(kind)] = {"size": packed(np.bincount(block)), "total": packed(total)}
+    return out
+
+
+def paired(results: Path, reference: str) -> str:
     """Return as Markdown how much better each encoder is than a reference on the same patches, a row a split."""
     lines = [
         "| encoder | task | output | probe | seed | gain | 95% interval |",
         "|---|---|---|---|---|---|---|",
     ]
-    for seed in SEEDS:
-        for task in (*GEOGRAPHY, "eurosat"):
-            parts = []
-            for job in jobs():
-                file = work / "scores" / f"{job.name}-{task}.parquet"
-                if job.seed == seed and file.is_file():
-                    part = pq.read_table(file)
-                    names = pa.array([_label(job)] * len(part))
-                    parts.append(part.set_column(part.schema.get_field_index("encoder"), "encoder", names))
-            if not parts or not any(len(p) and p["encoder"][0].as_py() == reference for p in parts):
+    done = {j: results / f"{j.name}.json" for j in jobs() if (results / f"{j.name}.json").is_file()}
+    blocks = {j: json.loads(f.read_text(encoding="utf-8"))["blocks"] for j, f in done.items()}
+    for base in (j for j in blocks if _label(j) == reference):
+        for job, mine in blocks.items():
+            if job.seed != base.seed or job is base:
                 continue
-            lines += [
-                f"| {g['encoder']} | {task} | {g['output']} | {g['probe']} | {seed} | {100 * g['value']:+.1f} "
-                f"| {100 * g['ci_low']:.1f} to {100 * g['ci_high']:.1f} |"
-                for g in compare(pa.concat_tables(parts), reference)
-            ]
+            for kind in (k for k in mine if k in blocks[base]):
+                a, b = ({k: unpacked(v) for k, v in some[kind].items()} for some in (mine, blocks[base]))
+                if not np.array_equal(a["size"], b["size"]):
+                    raise SystemExit(
+                        f"bench: {job.name} and {base.name} were tested on different patches of {kind}"
+                    )
+                gain = a["total"] - b["total"]
+                interval = bootstrap_sums(gain, a["size"], num_draws=1000, seed=job.seed)
+                words = f"{100 * interval.low:.1f} to {100 * interval.high:.1f}" if interval else ""
+                value = 100 * gain.sum() / a["size"].sum()
+                lines.append(
+                    f"| {_label(job)} | {' | '.join(kind.split())} | {job.seed} | {value:+.1f} | {words} |"
+                )
     return "\n".join(lines)
 
 
@@ -273,7 +313,7 @@ def main() -> None:
     if args.table:
         print(table(args.results))
         for reference in ("random-resnet18", "moco-1000"):
-            print(f"\n### gain over {reference}, on the same patches\n\n{paired(args.work, reference)}")
+            print(f"\n### gain over {reference}, on the same patches\n\n{paired(args.results, reference)}")
         return
     wanted = [j for j in jobs() if any(w in j.name for w in args.only.split(","))]
     if args.status:

@@ -58,7 +58,13 @@ def bootstrap(
     """
     _, group = np.unique(groups, return_inverse=True)
     size = np.bincount(group).astype(np.float64)
-    total = np.bincount(group, weights=values)
+    return bootstrap_sums(np.bincount(group, weights=values), size, num_draws=num_draws, seed=seed)
+
+
+def bootstrap_sums(
+    total: Float[np.ndarray, " groups"], size: Float[np.ndarray, " groups"], *, num_draws: int, seed: int
+) -> Interval | None:
+    """Return the interval of `bootstrap` from what it needs of each group: the sum of its values, and how many they are."""
     num_groups = len(size)
     if num_draws < 1 or num_groups < 2:
         return None
