@@ -58,6 +58,7 @@ SETTINGS = {
     "crop-0.08": ("--crop-scale", "0.08,1"),
     "crop-0.5": ("--crop-scale", "0.5,1"),
     "no-hue": ("--jitter", "0.4,0.4,0.4,0"),
+    "no-jitter-no-grey": ("--jitter-p", "0", "--grey-p", "0"),
     "groups-16": ("--group-size", "16"),
 }
 """Of MoCo in 200 steps: what each changes from the defaults."""
@@ -94,7 +95,14 @@ def jobs() -> list[Job]:
         out.append(Job(name=f"seco-siblings-{siblings}-1000-s0", seed=0, method="seco", flags=flags))
     out += [Job(name=f"{m}-paper-1000-s0", seed=0, method=m, flags=PAPER) for m in METHODS]
     out += [
-        Job(name=f"settings-{k}-s0", seed=0, method="moco", steps=200, flags=v, tasks=("place", "eurosat"))
+        Job(
+            name=f"settings-{k}-s0",
+            seed=0,
+            method="moco",
+            steps=200,
+            flags=v,
+            tasks=("landcover", "place", "eurosat"),
+        )
         for k, v in SETTINGS.items()
     ]
     out += [Job(name=f"{m}-3000-s0", seed=0, method=m, steps=3000) for m in METHODS]
@@ -159,10 +167,10 @@ class Bench:
             # Drawn last, so a run that has it is whole.
             if not (run / "pictures" / "curves.png").is_file():
                 self.seco(
-                "pretrain", "--data", self.dataset(job.dataset), "--method", job.method, "--encoder", job.encoder,
-                "--steps", str(job.steps), "--batch-size", str(BATCH), "--seed", str(job.seed), "--split-seed",
-                str(job.seed), "--checkpoint-every", "50", "--out", run, *job.flags, *resume,
-            )  # fmt: skip
+                    "pretrain", "--data", self.dataset(job.dataset), "--method", job.method, "--encoder", job.encoder,
+                    "--steps", str(job.steps), "--batch-size", str(BATCH), "--seed", str(job.seed), "--split-seed",
+                    str(job.seed), "--checkpoint-every", "50", "--out", run, *job.flags, *resume,
+                )  # fmt: skip
             source = str(run)
             training = read_metrics(run / METRICS_NAME)
         rows: list[dict[str, Any]] = []
