@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -57,7 +58,7 @@ def build_backbone(arch: str, num_bands: int, *, init: str = "random", seed: int
 def _of_any_size(arch: str, num_bands: int, *, seed: int) -> nn.Module:
     """Build a model with random weights; a transformer that can resample its position embedding does so."""
 
-    def create(**settings: bool) -> nn.Module:
+    def create(**settings: Any) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return timm.create_model(arch, pretrained=False, num_classes=0, in_chans=num_bands, **settings)
