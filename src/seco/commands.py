@@ -156,6 +156,7 @@ def dataset_split(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     file = write_split(dataset, split, args.name or f"blocks-{args.seed}")
     rows = [{"part": part, "places": num} for part, num in split.counts().items()]
     print_table(rows, ("part", "places"), title=str(file))
+    print(f"next: seco pretrain --data {args.dataset} --split {file.stem} --out run")
     if args.json:
         write_rows(args.json, rows)
     return 0

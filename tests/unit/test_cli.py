@@ -368,8 +368,9 @@ def test_dataset_split_counts_every_place(make_dataset, tmp_path, capsys):
     assert counts == {"train": 18, "test": 6, "dropped": 0}
     assert "blocks-3.parquet" in out.replace("\n", "")
     assert (path / "splits" / "blocks-3.parquet").is_file()
-    output(capsys, "dataset", "split", path, "--name", "mine")
+    out = output(capsys, "dataset", "split", path, "--name", "mine")
     assert (path / "splits" / "mine.parquet").is_file()
+    assert f"next: seco pretrain --data {path} --split mine --out run" in out
     assert "test share 2.0" in failure(capsys, "dataset", "split", path, "--test-share", 2)
 
 
@@ -471,6 +472,45 @@ def test_pretrain_then_resume_and_what_it_leaves(small_dataset, tmp_path, capsys
     assert "holds no run to resume" in failure(
         capsys, "pretrain", "--out", tmp_path / "no", "--resume", "--data", small_dataset
     )
+
+
+def test_a_split_is_trained_on_and_tested_on_by_its_name(make_dataset, tmp_path, capsys):
+    path, run = make_dataset(num_places=40), tmp_path / "run"
+    output(capsys, "dataset", "split", path, "--test-share", 0.3, "--seed", 3, "--name", "mine")
+    counts = open_dataset_split(path, "mine")
+    argv = [
+        "pretrain",
+        "--data",
+        path,
+        "--method",
+        "moco",
+        "--split",
+        "mine",
+        "--steps",
+        1,
+        "--out",
+        run,
+        *RUN,
+    ]
+    out = output(capsys, *argv)
+    assert f"moco on {counts['train']} places ({counts['test']} held out: split mine (" in out
+    assert "split: mine" in (run / "config.yaml").read_text()
+    judge = ["evaluate", run, "--task", "place", "--data", path, "--device", "cpu", "--num-draws", 0]
+    output(capsys, *judge, "--split", "mine", "--split-seeds", "0,1", "--json", tmp_path / "e.json")
+    rows = table(tmp_path / "e.json")
+    assert {row["seed"] for row in rows} == {3}
+    assert {row["num_classes"] for row in rows} == {counts["test"]}
+    assert {row["transductive"] for row in rows} == {False}
+    assert out.split("held out: ")[1].startswith(rows[0]["split"])
+    assert "no split 'his', it has: mine" in failure(capsys, *judge, "--split", "his")
+    assert "--split SPLIT" in help_of(capsys, "evaluate", "--task", "landcover")
+    assert "--split SPLIT" not in help_of(capsys, "evaluate", "--task", "images")
+
+
+def open_dataset_split(path, name):
+    from seco.data.split import find_split
+
+    return find_split(seco.open_dataset(path), name)[0].counts()
 
 
 def test_flags_override_a_config_file(small_dataset, tmp_path, capsys):

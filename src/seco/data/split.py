@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +44,10 @@ class BlockSplit:
     def places(self, part: int) -> np.ndarray:
         """Return the positions of the places in a part."""
         return np.flatnonzero(self.part == part)
+
+    def fingerprint(self) -> str:
+        """Return a hash of which place is in which part."""
+        return hashlib.blake2b(self.part.tobytes(), digest_size=4).hexdigest()
 
     def counts(self) -> dict[str, int]:
         """Return the number of places in each part."""
@@ -145,16 +151,70 @@ def write_split(dataset: Dataset, split: BlockSplit, name: str) -> Path:
     return file
 
 
+def find_split(dataset: Dataset, name: str) -> tuple[BlockSplit, str]:
+    """Read a split by the name it has in the dataset, or by the path of its file; say which it is in words.
+
+    Raises:
+        DatasetError: there is none of that name, or it is no sound split of this dataset.
+    """
+    folder = dataset.path / "splits"
+    file = next((f for f in (folder / f"{name}.parquet", Path(name)) if f.is_file()), None)
+    if file is None:
+        known = ", ".join(sorted(f.stem for f in folder.glob("*.parquet")))
+        raise DatasetError(
+            f"{dataset.path} has no split {name!r}, "
+            + (f"it has: {known}" if known else "and no other")
+            + "; make one with `seco dataset split`, or give the path of a file"
+        )
+    split = read_split(dataset, file)
+    return split, f"split {file.stem} ({split.fingerprint()}), seed {split.seed}"
+
+
 def read_split(dataset: Dataset, file: Path) -> BlockSplit:
-    """Read a split that `write_split` wrote for this dataset."""
+    """Read a split that `write_split` wrote for this dataset.
+
+    Raises:
+        DatasetError: it is damaged or of other places, a part is empty, or a training place shares pixels with a test place.
+    """
     try:
         table = pq.read_table(file)
-        about = json.loads(table.schema.metadata[b"seco"])
+        about = _about(json.loads(table.schema.metadata[b"seco"]))
+        part = np.array([_part(p) for p in table["part"].to_pylist()], np.int8)
+        block = table["block"].to_numpy().astype(np.int32, casting="same_kind")
+        places = table["place"].to_pylist()
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as err:
         raise DatasetError(f"cannot read split {file}: {err}; make it with `seco dataset split`") from err
-    if table["place"].to_pylist() != dataset.place_ids:
+    if places != dataset.place_ids:
         raise DatasetError(
             f"split {file} was made for other places than those of {dataset.path}; make it again"
         )
-    part = np.array([PART_NAMES.index(p) for p in table["part"].to_pylist()], np.int8)
-    return BlockSplit(part=part, block=table["block"].to_numpy().astype(np.int32), **about)
+    split = BlockSplit(part=part, block=block, **about)
+    train, test = split.places(TRAIN), split.places(TEST)
+    if not len(train) or not len(test):
+        raise DatasetError(f"split {file} has {len(train)} places to train on and {len(test)} to test on")
+    boxes = place_boxes(dataset)
+    shared = train[touched(boxes[train], boxes[test])]
+    if len(shared):
+        raise DatasetError(
+            f"split {file}: {len(shared)} training places share pixels with a test place (the first is "
+            f"{dataset.place_ids[shared[0]]}); make them dropped or test"
+        )
+    return split
+
+
+def _part(name: str) -> int:
+    if name not in PART_NAMES:
+        raise ValueError(f"it has a place in part {name!r}, known are {', '.join(PART_NAMES)}")
+    return PART_NAMES.index(name)
+
+
+def _about(values: dict[str, Any]) -> dict[str, Any]:
+    """Check what a split file says of itself."""
+    about = {
+        "seed": values["seed"],
+        **{k: float(values[k]) for k in ("block_deg", "buffer_deg", "test_share")},
+    }
+    sound = 0 < about["block_deg"] <= 360 and 0 <= about["buffer_deg"] <= 360 and 0 < about["test_share"] < 1
+    if not sound or not isinstance(about["seed"], int) or about["seed"] < 0:
+        raise ValueError(f"it says of itself {values}")
+    return about

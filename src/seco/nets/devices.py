@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
 from seco.errors import ConfigError
 
@@ -51,6 +52,36 @@ def pick_precision(precision: Precision, device: torch.device) -> Literal["fp32"
     if precision == "auto":
         return "bf16" if has_fast_bf16(device) else "fp32"
     return precision
+
+
+def broken_in_bf16(net: nn.Module, num_bands: int, *, px: int) -> str | None:
+    """Return the name of a convolution whose weights' gradient a CPU gets wrong in bf16, or None.
+
+    Where the kernel reaches further than the whole image (3 x 3 on one pixel), some of its weights meet padding only, so
+    their gradient is 0; PyTorch 2.14 on CPUs with AVX-512 bf16 leaves there what the memory held before, often NaN.
+    Depthwise convolutions are right.
+    """
+    found: list[str] = []
+
+    def look(name: str, conv: nn.Conv2d, x: Tensor) -> None:
+        reach = max((k - 1) * d // 2 for k, d in zip(conv.kernel_size, conv.dilation, strict=True))
+        if conv.groups == 1 and reach >= min(x.shape[-2:]):
+            found.append(name)
+
+    hooks = [
+        module.register_forward_pre_hook(lambda m, x, name=name: look(name, m, x[0]))
+        for name, module in net.named_modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    training = net.training
+    try:
+        with torch.no_grad():
+            net.eval()(torch.zeros(1, num_bands, px, px))
+    finally:
+        net.train(training)
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else None
 
 
 def autocast(precision: Literal["fp32", "bf16"], device: torch.device) -> AbstractContextManager[object]:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int8, Integer
 
 from seco.data.dataset import Dataset
-from seco.data.split import DROPPED, TEST, TRAIN, BlockSplit, place_boxes, split_by_block
+from seco.data.split import DROPPED, TEST, TRAIN, BlockSplit, find_split, place_boxes, split_by_block
 from seco.errors import DatasetError, TaskError
 from seco.probes.classify import Case
 from seco.probes.linear import FIT, SET_ASIDE, VALIDATE
@@ -22,11 +22,17 @@ _DATES = 0xDA7E
 
 
 def splits(dataset: Dataset, options: BlockOptions) -> Iterator[tuple[BlockSplit, str]]:
-    """Yield the block split of each seed, and what it is in words.
+    """Yield the block split of each seed, or the one split that `options` names; and what it is in words.
 
     The blocks are drawn over all places of the dataset, labelled or not: every task, and `seco dataset split` with the same
     seed and settings, holds out the same places.
+
+    Raises:
+        DatasetError: places have no position, blocks leave a part empty, or there is no such split.
     """
+    if options.split is not None:
+        yield find_split(dataset, options.split)
+        return
     boxes = place_boxes(dataset)
     for seed in options.split_seeds:
         split = split_by_block(
@@ -83,7 +89,7 @@ def place_cases(
         yield Case(
             seed=split.seed, split=words, classes=tuple(classes),
             train_rows=train_rows, train_labels=labels[train_rows],
-            parts=_validation(boxes, dataset.place[train_rows], split, options),
+            parts=_validation(boxes, dataset.place[train_rows], split),
             test_rows=test_rows, test_labels=labels[test_rows],
             groups=split.block[dataset.place[test_rows]].astype(np.int64),
             test_boxes=boxes[test_places], num_left_out=gone, left_out="; ".join(r for r in reasons if r),
@@ -121,7 +127,6 @@ def _validation(
     boxes: Float[np.ndarray, "places 4"],
     place: Integer[np.ndarray, " train"],
     split: BlockSplit,
-    options: BlockOptions,
 ) -> Int8[np.ndarray, " train"]:
     """Hold out blocks of the training places, as the test blocks were, to choose the regularisation on."""
     places, position = np.unique(place, return_inverse=True)
@@ -135,7 +140,7 @@ def _validation(
         )
     except DatasetError as err:
         raise TaskError(
-            f"{len(places)} training places lie in too few blocks of {options.block_deg:g} degrees to hold some out for "
+            f"{len(places)} training places lie in too few blocks of {split.block_deg:g} degrees to hold some out for "
             "choosing the regularisation; use smaller blocks (--block-deg) or more places"
         ) from err
     part = np.full(len(places), SET_ASIDE, np.int8)

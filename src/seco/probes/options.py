@@ -84,6 +84,11 @@ class ProbeOptions(EvaluationOptions):
 class BlockOptions(EvaluationOptions):
     """How places are held out: by block of a longitude/latitude grid."""
 
+    split: str | None = setting(
+        None,
+        "split to test on in place of drawn blocks (--split-seeds, --test-share, --block-deg and --buffer-deg then do "
+        "nothing): its name in the dataset, or its file; as --split blocks-0 after `seco dataset split DATASET`",
+    )
     block_deg: float = setting(10.0, "edge of a block that is held out as a whole, degrees")
     buffer_deg: float = setting(
         0.0, "least gap between a training patch and a test patch, degrees; overlap is never allowed"

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from torch import nn
 
 from seco import config as configs
 from seco.data.dataset import open_dataset
 from seco.errors import CheckpointError, ConfigError, SecoError, TrainingError
 from seco.methods import _contract as methods
 from seco.nets.backbones import build_backbone, check_input, feature_dim
-from seco.nets.devices import keep_freed_memory, pick_device, pick_precision
+from seco.nets.devices import broken_in_bf16, keep_freed_memory, pick_device, pick_precision
 from seco.nets.encoder import Encoder, starting_spec
 from seco.nets.spec import EncoderSpec
 from seco.runs import (
@@ -44,6 +45,7 @@ from seco.views.augment import colour_space
 from seco.views.batch import Viewer
 
 Say = Callable[[str], None]
+PLACES_NAME = "places.parquet"
 
 
 class InterruptedRunError(SecoError):
@@ -100,10 +102,12 @@ class _Session:
         self.tier = dataset.training(self.config.bands)
         if resume:
             _same_config(run, self.config, self.tier.fingerprint)
+            _same_places(run, self._parts())
         self.device = pick_device(self.config.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         self.precision = pick_precision(self.config.precision, self.device)
+        self.broken_conv: str | None = None
         self.viewer = Viewer(
             plan=plan, augment=augmentation(self.config), space=self._space().to(self.device),
             seed=self.config.seed, replacement=self.config.seasons == "with",
@@ -140,6 +144,7 @@ class _Session:
         backbone = build_backbone(config.encoder, len(self.tier.bands), init=config.init, seed=config.seed)
         for px in sorted({int(config.view_px or 0), self.tier.patch_px}):
             check_input(backbone, len(self.tier.bands), px=px)
+        self._avoid_broken_bf16(backbone)
         setup = methods.Setup(
             backbone=backbone, feature_dim=feature_dim(backbone), num_places=len(self.places.train),
             num_steps=config.steps, batch_size=config.batch_size, seed=config.seed, precision=self.precision,
@@ -148,21 +153,38 @@ class _Session:
         method.to(self.device)
         return method
 
+    def _avoid_broken_bf16(self, backbone: nn.Module) -> None:
+        """Compute in fp32 where this CPU's bf16 gradients would be wrong."""
+        if self.device.type != "cpu" or self.precision == "fp32":
+            return
+        px = int(self.config.view_px or 0)
+        conv = broken_in_bf16(backbone, len(self.tier.bands), px=px)
+        if conv is None:
+            return
+        if self.config.precision == "bf16":
+            raise ConfigError(
+                f"precision bf16 with views of {px} px: the kernel of {conv} in {self.config.encoder} reaches further than "
+                "its whole input, whose gradient CPUs get wrong in bf16; use --precision fp32 or larger views (--view-px)"
+            )
+        self.precision, self.broken_conv = "fp32", conv
+
     def _start_folder(self, asked: Pretrain) -> None:
         """Write what the run is, before its first step."""
         self.run.mkdir(parents=True, exist_ok=True)
         write_json(self.run / ENVIRONMENT_NAME, environment())
-        part = np.full(len(self.places.num_dates), "left out", object)
-        part[self.places.train], part[self.places.held_out] = "train", "held out"
         pq.write_table(
-            pa.table({"place": self.tier.dataset.place_ids, "part": part.tolist()}),
-            self.run / "places.parquet",
+            pa.table({"place": self.tier.dataset.place_ids, "part": self._parts()}), self.run / PLACES_NAME
         )
         write_json(
             self.run / "data.json", {"tier": self.tier.fingerprint, "dataset": self.tier.dataset.fingerprint}
         )
         # The config comes last: a folder that has one is a run.
         configs.write_yaml(self.config, self.run / CONFIG_NAME)
+
+    def _parts(self) -> list[str]:
+        part = np.full(len(self.places.num_dates), "left out", object)
+        part[self.places.train], part[self.places.held_out] = "train", "held out"
+        return part.tolist()
 
     def _announce(self, asked: Pretrain) -> None:
         places, config = self.places, self.config
@@ -172,6 +194,10 @@ class _Session:
             f"{config.encoder} for {','.join(b.name for b in self.tier.bands)}, {self.device.type} {self.precision}, "
             f"{config.steps} steps of {config.batch_size} places"
         )
+        if self.broken_conv:
+            self.say(
+                f"fp32, because bf16 gradients of {self.broken_conv} would be wrong on a CPU at {config.view_px} px"
+            )
         chosen = derived(asked, config)
         if chosen:
             self.say("chosen for you: " + ", ".join(f"{k} {v}" for k, v in chosen.items()))
@@ -295,6 +321,21 @@ def _same_config(run: Path, config: Pretrain, tier: str) -> None:
     if made_from != tier:
         raise ConfigError(
             f"{run} was trained on other data or bands (tier {made_from}, now {tier}); start a new run"
+        )
+
+
+def _same_places(run: Path, parts: list[str]) -> None:
+    """Check that a resumed run trains on its own places: a split's file may have changed."""
+    file = run / PLACES_NAME
+    try:
+        kept = pq.read_table(file, columns=["part"])["part"].to_pylist()
+    except (OSError, pa.ArrowException) as err:
+        raise CheckpointError(f"cannot read {file}: {err}; start a new run") from err
+    if kept != parts:
+        num = sum(a != b for a, b in zip(kept, parts))
+        raise ConfigError(
+            f"{run} trains on other places than the split now says ({num} have changed their part, see {file}); "
+            "restore the split's file, or start a new run"
         )
 
 

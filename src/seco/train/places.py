@@ -12,7 +12,7 @@ import torch
 
 from seco.data.dataset import Dataset
 from seco.data.labels import LABEL_SPLIT, class_labels, stratified
-from seco.data.split import TEST, TRAIN, place_boxes, split_by_block
+from seco.data.split import TEST, TRAIN, find_split, place_boxes, split_by_block
 from seco.data.tier import TrainingTier
 from seco.errors import DatasetError
 from seco.train.settings import Pretrain
@@ -46,16 +46,20 @@ class Places:
 def choose_places(dataset: Dataset, config: Pretrain, *, num_seasons: int) -> Places:
     """Hold out places and keep those with enough dates.
 
-    Places with a position are held out by spatial block; others by the source's own test split, or at random.
+    Without a split of the user's own, places with a position are held out by spatial block; others by the source's own test
+    split, or at random.
 
     Raises:
-        DatasetError: no place has enough dates.
+        DatasetError: no place has enough dates, or there is no such split.
     """
     num_dates = np.bincount(dataset.place, minlength=len(dataset.place_ids))
     has_position = dataset.index["geometry"].null_count == 0
     own = dataset.index["split"].take(dataset.first_row).to_pylist()
     boxes = np.zeros((0, 4))
-    if config.test_share == 0:
+    if config.split is not None:
+        named, how = find_split(dataset, config.split)
+        train, held = named.places(TRAIN), named.places(TEST)
+    elif config.test_share == 0:
         train, held, how = np.arange(len(num_dates)), np.zeros(0, np.int64), "none"
     elif has_position:
         boxes = place_boxes(dataset)

@@ -41,6 +41,11 @@ class Pretrain:
     )
     blur_p: float = setting(0.5, "probability of blur")
     flip_p: float = setting(0.5, "probability of a horizontal flip")
+    split: str | None = setting(
+        None,
+        "split that says what is held out, in place of the next three: its name in the dataset, or its file; "
+        "as --split blocks-0 after `seco dataset split DATASET`",
+    )
     test_share: float = setting(0.2, "share of places held out by spatial block; 0 trains on all")
     block_deg: float = setting(10.0, "edge of a held-out block, degrees")
     split_seed: int = setting(0, "seed of the held-out blocks")

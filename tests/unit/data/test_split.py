@@ -1,13 +1,25 @@
 """Splitting by spatial block: no pixel of a test patch lies in any training patch."""
 
+import json
+
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seco.data.dataset import open_dataset
-from seco.data.split import DROPPED, TEST, TRAIN, place_boxes, read_split, split_by_block, write_split
+from seco.data.split import (
+    DROPPED,
+    TEST,
+    TRAIN,
+    find_split,
+    place_boxes,
+    read_split,
+    split_by_block,
+    write_split,
+)
 from seco.data.writer import DatasetWriter, Patch
 from seco.errors import ConfigError, DatasetError
 from seco.sensors.rgb import BANDS
@@ -173,6 +185,120 @@ class TestFile:
             file.write_bytes(content)
         with pytest.raises(DatasetError, match="make it with `seco dataset split`"):
             read_split(data, file)
+
+
+def by_hand(file, **columns):
+    """Edit a split as the docs say: columns in place, what the file says of itself kept."""
+    table = pq.read_table(file)
+    for name, values in columns.items():
+        table = table.set_column(table.column_names.index(name), name, [values])
+    pq.write_table(table, file)
+
+
+class TestByHand:
+    @pytest.fixture
+    def data(self, make_dataset):
+        return open_dataset(make_dataset())
+
+    @pytest.fixture
+    def file(self, data):
+        return write_split(data, split_by_block(place_boxes(data), seed=3, buffer_deg=0.5), "mine")
+
+    def test_what_was_edited_is_read(self, data, file):
+        before = read_split(data, file)
+        parts = ["test", "dropped"] * 6 + ["train"] * 12
+        by_hand(file, part=parts)
+        after = read_split(data, file)
+        assert after.places(TEST).tolist() == list(range(0, 12, 2))
+        assert after.places(DROPPED).tolist() == list(range(1, 12, 2))
+        assert (after.seed, after.buffer_deg) == (3, 0.5)
+        assert after.fingerprint() != before.fingerprint() == read_split(data, file_again(data)).fingerprint()
+
+    @pytest.mark.parametrize(
+        ("columns", "message"),
+        [
+            ({"part": ["train"] * 23 + ["Test"]}, "part 'Test', known are train, test, dropped"),
+            ({"part": ["train"] * 23 + [None]}, "cannot read split"),
+            ({"part": ["train"] * 24}, "24 places to train on and 0 to test on"),
+            ({"part": ["test"] * 23 + ["dropped"]}, "0 places to train on and 23 to test on"),
+            ({"block": ["a"] * 24}, "cannot read split"),
+            ({"block": [None] * 24}, "cannot read split"),
+            ({"place": [f"{i:06d}" for i in range(1, 25)]}, "other places"),
+        ],
+    )
+    def test_damaged(self, data, file, columns, message):
+        by_hand(file, **columns)
+        with pytest.raises(DatasetError, match=message):
+            read_split(data, file)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"seed": -1}, {"seed": 1.5}, {"seed": None}, {"block_deg": 0}, {"block_deg": "wide"}, {"buffer_deg": -1},
+            {"test_share": 1.0}, {"test_share": float("nan")},
+        ],
+    )  # fmt: skip
+    def test_what_it_says_of_itself_is_checked(self, data, file, change):
+        table = pq.read_table(file)
+        about = {**json.loads(table.schema.metadata[b"seco"]), **change}
+        pq.write_table(table.replace_schema_metadata({"seco": json.dumps(about)}), file)
+        with pytest.raises(DatasetError, match="cannot read split"):
+            read_split(data, file)
+
+    def test_without_what_it_says_of_itself_or_a_column(self, data, file):
+        table = pq.read_table(file)
+        for other in (table.replace_schema_metadata(None), table.drop_columns(["part"])):
+            pq.write_table(other, file)
+            with pytest.raises(DatasetError, match="make it with `seco dataset split`"):
+                read_split(data, file)
+
+    def test_a_training_place_that_shares_pixels_with_a_test_place(self, tmp_path):
+        with DatasetWriter(tmp_path / "a", bands=BANDS, patch_px=8, licence="", provenance={}) as writer:
+            for i in range(30):  # each overlaps the next by half, and 10 degrees lie between every third
+                west = (10.0 * (i // 3)) + 0.4 * (i % 3)
+                writer.add(
+                    Patch(
+                        place=f"{i:02d}", pixels=np.zeros((3, 8, 8), np.uint8), crs="EPSG:4326",
+                        transform=(0.1, 0.0, west, 0.0, -0.1, 10.0),
+                    )
+                )  # fmt: skip
+        data = open_dataset(tmp_path / "a")
+        file = write_split(data, split_by_block(place_boxes(data)), "mine")
+        by_hand(file, part=["test", "dropped", "train"] + ["train"] * 27)  # 0 and 2 share an edge
+        assert read_split(data, file).counts() == {"train": 28, "test": 1, "dropped": 1}
+        by_hand(file, part=["train"] * 5 + ["test"] + ["train"] * 24)
+        with pytest.raises(
+            DatasetError, match=r"1 training places share pixels .*the first is 04\); make them"
+        ):
+            read_split(data, file)
+
+
+def file_again(data):
+    return write_split(data, split_by_block(place_boxes(data), seed=3, buffer_deg=0.5), "again")
+
+
+class TestFind:
+    def test_by_name_or_by_path(self, make_dataset, tmp_path, monkeypatch):
+        data = open_dataset(make_dataset())
+        split = split_by_block(place_boxes(data), seed=3)
+        file = write_split(data, split, "mine")
+        found, words = find_split(data, "mine")
+        np.testing.assert_array_equal(found.part, split.part)
+        assert words == f"split mine ({split.fingerprint()}), seed 3"
+        elsewhere = tmp_path / "other.parquet"
+        file.rename(elsewhere)
+        assert find_split(data, str(elsewhere))[1] == f"split other ({split.fingerprint()}), seed 3"
+
+    def test_a_missing_name_lists_those_there_are(self, make_dataset):
+        data = open_dataset(make_dataset())
+        with pytest.raises(
+            DatasetError, match=r"no split 'x', and no other; make one with `seco dataset split`"
+        ):
+            find_split(data, "x")
+        for name in ("b", "a"):
+            write_split(data, split_by_block(place_boxes(data)), name)
+        with pytest.raises(DatasetError, match=r"no split 'x', it has: a, b; make"):
+            find_split(data, "x")
 
 
 class TestBoxes:

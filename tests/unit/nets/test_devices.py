@@ -32,3 +32,20 @@ def test_autocast_computes_in_the_precision_picked(precision, dtype):
     layer = torch.nn.Linear(3, 2)
     with devices.autocast(precision, torch.device("cpu")):
         assert layer(torch.zeros(1, 3)).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("px", "kernel", "groups", "broken"),
+    [(1, 3, 1, True), (2, 3, 1, False), (2, 5, 1, True), (3, 7, 1, True), (4, 7, 1, False), (1, 1, 1, False),
+     (1, 3, 4, False)],
+)  # fmt: skip
+def test_a_kernel_that_reaches_beyond_its_whole_input_is_found(px, kernel, groups, broken):
+    """The gradient itself is right or wrong by luck, so what is tested is that such convolutions are found."""
+    first = torch.nn.Conv2d(3, 4, 1)
+    second = torch.nn.Conv2d(4, 4, kernel, stride=2, padding=kernel // 2, groups=groups)
+    net = torch.nn.Sequential(first, torch.nn.BatchNorm2d(4), second).train()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    assert devices.broken_in_bf16(net, 3, px=px) == ("2" if broken else None)
+    assert net.training
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert not second._forward_pre_hooks

@@ -6,7 +6,7 @@ import pytest
 
 from seco.data.dataset import Dataset, open_dataset
 from seco.data.overlap import touched
-from seco.data.split import TEST, TRAIN, place_boxes, split_by_block
+from seco.data.split import TEST, TRAIN, place_boxes, split_by_block, write_split
 from seco.errors import DatasetError, TaskError
 from seco.places.rasters import LabelRaster
 from seco.probes.blocks import UNLABELLED, place_cases, splits
@@ -43,6 +43,24 @@ def test_the_split_is_the_datasets_own_and_one_a_seed(dataset: Dataset) -> None:
         np.testing.assert_array_equal(split.part, own.part)
         assert words == f"blocks of 10 degrees, test share 0.3, seed {seed}"
     assert (found[0][0].part != found[1][0].part).any()
+
+
+def test_a_split_of_the_user_s_own_is_one_case_of_its_own_seed(make_dataset: Callable[..., Path]) -> None:
+    dataset = open_dataset(make_dataset())
+    split = split_by_block(place_boxes(dataset), seed=7, test_share=0.4)
+    write_split(dataset, split, "mine")
+    (found,) = splits(dataset, BlockOptions(split="mine", split_seeds=(0, 5), test_share=0.3))
+    np.testing.assert_array_equal(found[0].part, split.part)
+    assert found[1] == f"split mine ({split.fingerprint()}), seed 7"
+    (case,) = _cases(dataset, _alternating(), split="mine", split_seeds=(0, 5))
+    assert case.seed == 7
+    assert set(dataset.place[case.train_rows]) == set(split.places(TRAIN))
+    assert set(dataset.place[case.test_rows]) == set(split.places(TEST))
+    (drawn,) = _cases(dataset, _alternating(), split_seeds=(7,), test_share=0.4)
+    np.testing.assert_array_equal(case.train_rows, drawn.train_rows)
+    np.testing.assert_array_equal(case.parts, drawn.parts)
+    with pytest.raises(DatasetError, match="no split 'his', it has: mine"):
+        _cases(dataset, _alternating(), split="his")
 
 
 def test_some_dates_train_and_every_date_is_tested(dataset: Dataset) -> None:

@@ -57,12 +57,12 @@ def test_the_log_has_losses_accuracies_rates_and_a_probe(straight):
             assert {
                 "lr",
                 "samples_per_s",
-                *(f"{k}_z{i}" for k in ("loss", "accuracy") for i in range(3)),
+                *(f"{k}_z{i}" for k in ("loss", "accuracy", "match") for i in range(3)),
             } <= set(row)
             assert row["loss"] == pytest.approx(sum(row[f"loss_z{i}"] for i in range(3)), rel=1e-6)
         else:
             assert 0 <= row["probe_place"] <= 1
-    assert rows[0]["lr"] == pytest.approx((0.5 + 1 + 1) / 3 * 0.12 * 4 / 256)
+    assert rows[0]["lr"] == pytest.approx((0.5 + 1 + 1) / 3 * 0.000177)
 
 
 def test_a_plain_vision_transformer_is_trained_saved_and_loaded_at_the_patch_size(
@@ -82,7 +82,9 @@ def test_what_was_chosen_and_how_it_goes_is_told(straight):
     lines = straight.lines
     assert lines[0].startswith("seco on 19 places (5 held out: blocks of 10 degrees")
     assert "test_resnet for red,green,blue" in lines[0]
-    assert lines[1].startswith("chosen for you: view_px 16, blur_sigma")
+    assert next(x for x in lines[1:] if not x.startswith("fp32, because")).startswith(
+        "chosen for you: view_px 16, blur_sigma"
+    )
     assert any(
         x.startswith("step 3/8  loss ") and "z2" in x and "samples/s" in x and x.endswith("left")
         for x in lines
@@ -127,7 +129,7 @@ def test_curves_and_tensorboard_are_there(straight, tmp_path):
         ({"batch_size": 5}, "was started with batch_size 4, now it is 5"),
         ({"steps": 9}, "steps 8, now it is 9"),
         ({"seed": 1}, "seed 0, now it is 1"),
-        ({"method_options": {"lr": 0.5}}, "lr 0.001875, now it is 0.5"),
+        ({"method_options": {"lr": 0.5}}, "lr 0.000177, now it is 0.5"),
         ({"crop_scale": (0.5, 1.0)}, "crop_scale"),
         ({"bands": ("red", "green")}, "bands None"),
     ],
@@ -296,3 +298,34 @@ def test_a_constant_band_trains(tools, make_dataset, tmp_path):
     (file.parent / "tier.json").write_text(json.dumps(stats))
     finished = pretrain(tools.make(path, steps=2, batch_size=3), tmp_path / "run", say=tools.quiet)
     assert math.isfinite(finished.last["loss"])
+
+
+# --- precision ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fast_bf16(monkeypatch):
+    """A machine that has bf16 arithmetic, as far as `auto` can tell."""
+    monkeypatch.setattr("seco.nets.devices.has_fast_bf16", lambda device: True)
+
+
+def test_auto_takes_fp32_where_bf16_gradients_of_the_cpu_are_wrong(fast_bf16, tools, small_dataset, tmp_path):
+    said = []
+    finished = pretrain(tools.make(small_dataset, steps=2), tmp_path / "run", say=said.append)
+    assert "fp32, because bf16 gradients of layer4.0.conv1 would be wrong on a CPU at 16 px" in said
+    assert any(", cpu fp32, " in line for line in said)
+    assert math.isfinite(finished.last["loss"])
+
+
+def test_auto_keeps_bf16_where_they_are_right(fast_bf16, tools, small_dataset, tmp_path):
+    said = []
+    pretrain(tools.make(small_dataset, steps=1, view_px=64), tmp_path / "run", say=said.append)
+    assert any(", cpu bf16, " in line for line in said)
+
+
+def test_bf16_asked_for_is_an_error_there(tools, small_dataset, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"precision bf16 with views of 16 px.*layer4.0.conv1.*--precision fp32"
+    ):
+        pretrain(tools.make(small_dataset, precision="bf16"), tmp_path / "run", say=tools.quiet)
+    assert not (tmp_path / "run").exists()

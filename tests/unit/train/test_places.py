@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seco.data.dataset import open_dataset
-from seco.data.split import TRAIN, place_boxes, split_by_block
+from seco.data.split import DROPPED, TEST, TRAIN, place_boxes, split_by_block, write_split
 from seco.errors import DatasetError
 from seco.methods import _contract as methods
 from seco.train import places as module
@@ -38,6 +38,27 @@ def test_places_with_a_position_are_held_out_by_block(small_dataset):
         choose(small_dataset, split_seed=4).train.tolist()
         != choose(small_dataset, split_seed=3).train.tolist()
     )
+
+
+def test_a_split_of_the_user_s_own_takes_the_place_of_drawn_blocks(make_dataset):
+    path = make_dataset()
+    dataset = open_dataset(path)
+    split = split_by_block(place_boxes(dataset), seed=7, test_share=0.4)
+    split.part[split.places(TRAIN)[:3]] = DROPPED
+    file = write_split(dataset, split, "mine")
+    for settings in (
+        {"split": "mine"},
+        {"split": str(file)},
+        {"split": "mine", "split_seed": 3, "test_share": 0.0},
+    ):
+        chosen = choose(path, **settings)
+        assert chosen.train.tolist() == split.places(TRAIN).tolist()
+        assert chosen.held_out.tolist() == split.places(TEST).tolist()
+        assert len(chosen.train) + len(chosen.held_out) == 21
+        assert chosen.boxes == pytest.approx(place_boxes(dataset)[chosen.train])
+        assert chosen.how == f"split mine ({split.fingerprint()}), seed 7"
+    with pytest.raises(DatasetError, match="no split 'his', it has: mine"):
+        choose(path, split="his")
 
 
 def test_nothing_is_held_out_where_nothing_is_asked(small_dataset):

@@ -15,7 +15,8 @@ import torch
 
 import seco
 from seco.data.dataset import open_dataset
-from seco.errors import CheckpointError
+from seco.data.split import place_boxes, split_by_block, write_split
+from seco.errors import CheckpointError, ConfigError
 from seco.train import checkpoints
 from seco.train import loop as module
 from seco.train.loop import InterruptedRunError, pretrain
@@ -89,6 +90,25 @@ def test_a_run_stopped_twice_at_once_breaks_off_and_goes_on_from_its_checkpoint(
     assert checkpoints.load_newest(tmp_path / "run")[0] == 5
     pretrain(tools.make(small_dataset), tmp_path / "run", resume=True, say=tools.quiet)
     tools.assert_same(tmp_path / "run", straight.run)
+
+
+def test_a_run_does_not_go_on_with_a_split_that_has_changed(tools, make_dataset, tmp_path):
+    path, run = make_dataset(), tmp_path / "run"
+    dataset = open_dataset(path)
+    split = split_by_block(place_boxes(dataset), seed=3)
+    write_split(dataset, split, "mine")
+    config = tools.make(path, split="mine", steps=2, checkpoint_every=1, precision="fp32")
+    pretrain(config, run, say=tools.quiet)
+    write_split(dataset, split_by_block(place_boxes(dataset), seed=4), "mine")
+    with pytest.raises(
+        ConfigError, match=r"trains on other places .*\(\d+ have changed their part.*places.parquet"
+    ):
+        pretrain(config, run, resume=True, say=tools.quiet)
+    write_split(dataset, split, "mine")
+    assert pretrain(config, run, resume=True, say=tools.quiet).num_steps == 2
+    (run / "places.parquet").write_bytes(b"PAR1")
+    with pytest.raises(CheckpointError, match=r"cannot read .*places\.parquet"):
+        pretrain(config, run, resume=True, say=tools.quiet)
 
 
 KILLED = """
