@@ -14,17 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ready import ready
 from torch import Tensor
 
-from seco.data.dataset import open_dataset
-from seco.methods import _contract as methods
-from seco.nets.backbones import build_backbone, feature_dim
-from seco.nets.devices import pick_device, pick_precision
 from seco.runs import print_table, write_rows
-from seco.train.places import batches, choose_places
-from seco.train.settings import Pretrain, augmentation, resolve
-from seco.views.augment import colour_space
-from seco.views.batch import Viewer
+from seco.train.settings import Pretrain
 
 
 def accuracy(q: Tensor, positive: Tensor, negatives: Tensor) -> float:
@@ -51,20 +45,8 @@ def main() -> None:
     asked = Pretrain(
         data=args.data, method="moco", steps=args.steps, batch_size=args.batch_size, method_options=options
     )
-    dataset = open_dataset(asked.data)
-    module = methods.find(asked.method)
-    places = choose_places(dataset, asked, num_seasons=module.PLAN.num_seasons)
-    config = resolve(asked, num_places=len(places.train), patch_px=dataset.meta.patch_px)
-    tier, device = dataset.training(config.bands), pick_device(config.device)
-    space = colour_space(tier.bands, low=tier.low, high=tier.high, mean=tier.mean, std=tier.std)
-    viewer = Viewer(plan=module.PLAN, augment=augmentation(config), space=space.to(device), seed=config.seed)
-    backbone = build_backbone(config.encoder, len(tier.bands), seed=config.seed)
-    setup = methods.Setup(
-        backbone=backbone, feature_dim=feature_dim(backbone), num_places=len(places.train), num_steps=args.steps,
-        batch_size=config.batch_size, seed=config.seed, precision=pick_precision(config.precision, device),
-    )  # fmt: skip
-    method = module.build(setup, config.options())
-    method.to(device)
+    trial = ready(asked)
+    method = trial.method
     net = method.net  # type: ignore[attr-defined]
     sums: dict[str, list[float]] = defaultdict(list)
     plain = net.logits
@@ -83,18 +65,14 @@ def main() -> None:
 
     net.logits = logits
     rows = []
-    reading = batches(
-        tier, places, viewer, batch_size=config.batch_size, first=0, last=args.steps, seed=config.seed
-    )
-    for step, batch in enumerate(reading, start=1):
-        views = viewer.views(batch.seasons.to(device), batch.epoch, batch.places)
-        sums["loss"].append(method.update(views, step=step - 1)["loss"])
+    for step, batch in enumerate(trial.batches(), start=1):
+        sums["loss"].append(method.update(trial.views(batch), step=step - 1)["loss"])
         if step % args.every == 0:
             rows.append({"step": step, **{k: float(np.mean(v)) for k, v in sums.items()}})
             sums.clear()
             print(rows[-1], flush=True)
     columns = ("step", "this step", "newest of the queue", "oldest of the queue", "loss")
-    print_table(rows, columns, title=f"{asked.method}, {config.options()}")
+    print_table(rows, columns, title=f"{asked.method}, {trial.config.method_options}")
     if args.json:
         write_rows(args.json, rows)
 

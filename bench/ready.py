@@ -1,0 +1,62 @@
+"""What several programs here need: a method on its data, ready to step, as `seco pretrain` builds it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator
+
+import torch
+
+from seco.data.dataset import open_dataset
+from seco.methods import _contract as methods
+from seco.nets.backbones import build_backbone, feature_dim
+from seco.nets.devices import keep_freed_memory, pick_device, pick_precision
+from seco.train.places import Batch, Places, batches, choose_places
+from seco.train.settings import Pretrain, augmentation, resolve
+from seco.views.augment import colour_space
+from seco.views.batch import Viewer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A method, its settings in full, and its data."""
+
+    config: Pretrain
+    method: methods.Method
+    places: Places
+    viewer: Viewer
+    device: torch.device
+
+    def batches(self) -> Generator[Batch, None, None]:
+        """Yield the batches of every step."""
+        config = self.config
+        assert config.steps is not None
+        tier = open_dataset(config.data).training(config.bands)
+        return batches(
+            tier, self.places, self.viewer, batch_size=config.batch_size, first=0, last=config.steps, seed=config.seed
+        )  # fmt: skip
+
+    def views(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Make the views of a batch."""
+        return self.viewer.views(batch.seasons.to(self.device), batch.epoch, batch.places)
+
+
+def ready(asked: Pretrain) -> Ready:
+    """Build everything from settings."""
+    keep_freed_memory()
+    dataset = open_dataset(asked.data)
+    module = methods.find(asked.method)
+    places = choose_places(dataset, asked, num_seasons=module.PLAN.num_seasons)
+    config = resolve(asked, num_places=len(places.train), patch_px=dataset.meta.patch_px)
+    assert config.steps is not None
+    tier, device = dataset.training(config.bands), pick_device(config.device)
+    space = colour_space(tier.bands, low=tier.low, high=tier.high, mean=tier.mean, std=tier.std)
+    viewer = Viewer(plan=module.PLAN, augment=augmentation(config), space=space.to(device), seed=config.seed)
+    backbone = build_backbone(config.encoder, len(tier.bands), seed=config.seed)
+    setup = methods.Setup(
+        backbone=backbone, feature_dim=feature_dim(backbone), num_places=len(places.train), num_steps=config.steps,
+        batch_size=config.batch_size, seed=config.seed, precision=pick_precision(config.precision, device),
+    )  # fmt: skip
+    method = module.build(setup, config.options())
+    method.to(device)
+    return Ready(config=config, method=method, places=places, viewer=viewer, device=device)
