@@ -10,7 +10,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,6 +27,8 @@ Normalise = Literal["spec", "dataset", "paper"]
 Stats = tuple[np.ndarray, np.ndarray]
 WEIGHTS_NAME = "encoder.safetensors"
 SPEC_NAME = "spec.json"
+SPEC_KEY = "spec"
+"""Name of the spec, JSON as text, in the metadata of the weights file."""
 
 
 @runtime_checkable
@@ -216,7 +218,9 @@ class Encoder:
         )
 
     def save(self, folder: Path) -> None:
-        """Write weights and spec into `folder` (which is made), each atomically.
+        """Write one file of weights with the spec in its metadata into `folder` (which is made), atomically.
+
+        `spec.json` beside it is a copy for people, and is never read.
 
         Raises:
             SecoError: they cannot be written (the disk is full, the folder is read-only).
@@ -226,7 +230,8 @@ class Encoder:
         temporary = folder / f".{WEIGHTS_NAME}.partial"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            save_file({k: v.contiguous().cpu() for k, v in self.net.state_dict().items()}, temporary)
+            tensors = {k: v.contiguous().cpu() for k, v in self.net.state_dict().items()}
+            save_file(tensors, temporary, metadata={SPEC_KEY: json.dumps(self.spec.to_json())})
             temporary.replace(folder / WEIGHTS_NAME)
         except (OSError, SafetensorError) as err:
             temporary.unlink(missing_ok=True)
@@ -237,17 +242,31 @@ class Encoder:
 
 
 def read_spec(file: Path) -> EncoderSpec:
-    """Read a `spec.json`.
+    """Read the spec in the metadata of a weights file.
 
     Raises:
-        CheckpointError: it is missing, damaged or of a newer version.
+        CheckpointError: the file is missing or damaged, or the spec is missing, damaged or of a newer version.
     """
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise CheckpointError(f"cannot read {file}: {err}; restore or export it again") from err
+        with safe_open(file, framework="pt") as opened:
+            text = (opened.metadata() or {}).get(SPEC_KEY)
+    except (OSError, SafetensorError) as err:
+        raise CheckpointError(
+            f"cannot read {file}: {err}; it is missing, cut short or not safetensors"
+        ) from err
+    if text is None:
+        raise CheckpointError(
+            f"{file} says nothing of the encoder it belongs to (no {SPEC_KEY!r} in its metadata): another program or an "
+            "older seco wrote it; train or export it again"
+        )
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as err:
+        raise CheckpointError(
+            f"encoder spec in {file} is damaged: {err}; restore or export it again"
+        ) from err
     if not isinstance(values, dict):
-        raise CheckpointError(f"{file} is no encoder spec but a {type(values).__name__}")
+        raise CheckpointError(f"encoder spec in {file} is no object but a {type(values).__name__}")
     return EncoderSpec.from_json(values)
 
 
@@ -259,7 +278,7 @@ def starting_spec(init: str, bands: Sequence[Band]) -> EncoderSpec | None:
     """
     if init in ("random", "imagenet"):
         return None
-    spec = read_spec(weights_file(Path(init)).with_name(SPEC_NAME))
+    spec = read_spec(weights_file(Path(init)))
     theirs, ours = ([(b.name, b.units) for b in some] for some in (spec.bands, bands))
     if theirs != ours:
         raise CheckpointError(
@@ -278,7 +297,7 @@ def load_folder(folder: Path, *, name: str, device: str = "auto") -> Encoder:
     Raises:
         CheckpointError: something is missing, damaged or does not fit.
     """
-    spec = read_spec(folder / SPEC_NAME)
+    spec = read_spec(folder / WEIGHTS_NAME)
     state = read_tensors(folder / WEIGHTS_NAME)
     backbone = build_backbone(spec.arch, len(spec.bands))
     heads = nn.ModuleDict()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seco.errors import CheckpointError
 from seco.nets.baselines import ColourEncoder, untrained
-from seco.nets.encoder import SPEC_NAME, Encoder, load_folder
+from seco.nets.encoder import WEIGHTS_NAME, Encoder, load_folder
 from seco.runs import ENCODER_NAME
 from seco.sensors.bands import Band
 
@@ -39,10 +39,12 @@ def load_encoder(
         return untrained(arch, init=kind, bands=bands, seed=int(seed or 0), device=device)
     path = Path(source)
     for folder in (path, path / ENCODER_NAME):
-        if (folder / SPEC_NAME).is_file():
+        if (folder / WEIGHTS_NAME).is_file():
             return load_folder(folder, name=path.name, device=device)
     if path.is_dir():
-        raise CheckpointError(f"{path} holds no encoder ({ENCODER_NAME}/{SPEC_NAME}); is its run finished?")
+        raise CheckpointError(
+            f"{path} holds no encoder ({ENCODER_NAME}/{WEIGHTS_NAME}); is its run finished?"
+        )
     raise CheckpointError(
         f"no encoder {text!r}: give a run or exported folder, random:ARCH, imagenet:ARCH or colour"
     )

@@ -6,17 +6,27 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
 from seco.errors import CheckpointError, ConfigError, DatasetError, SecoError, TaskError
 from seco.nets.backbones import build_backbone, feature_dim
-from seco.nets.encoder import SPEC_NAME, WEIGHTS_NAME, Encoder, load_folder, starting_spec
+from seco.nets.encoder import (
+    SPEC_KEY,
+    SPEC_NAME,
+    WEIGHTS_NAME,
+    Encoder,
+    load_folder,
+    read_spec,
+    starting_spec,
+)
 from seco.nets.heads import projection_head
 from seco.nets.spec import EncoderSpec
 from seco.sensors import sentinel2
 from seco.sensors.bands import Band
 from seco.sensors.rgb import display_bands
+from seco.use.load import load_encoder
 
 RGB = display_bands()
 DN = tuple(sentinel2.band(b) for b in ("B04", "B03", "B02", "B08"))
@@ -408,7 +418,7 @@ def test_saving_again_replaces_and_a_full_disk_keeps_the_old_one(tmp_path, monke
     first = real()
     first.save(tmp_path)
 
-    def full(*args):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -421,11 +431,42 @@ def test_saving_again_replaces_and_a_full_disk_keeps_the_old_one(tmp_path, monke
     assert load_folder(tmp_path, name="x", device="cpu").fingerprint() == real(seed=1).fingerprint()
 
 
-def change(tmp_path, **values):
+def test_the_spec_that_counts_is_in_the_weights_file(tmp_path):
+    """A crash between the two files leaves an old copy beside new weights; people may lose or edit the copy."""
+    real(seed=1, init="imagenet").save(tmp_path)
+    copy = tmp_path / SPEC_NAME
+    wanted = read_spec(tmp_path / WEIGHTS_NAME)
+    assert EncoderSpec.from_json(json.loads(copy.read_text())) == wanted
+    real(heads=("z0",)).save(tmp_path / "old")
+    for text in ((tmp_path / "old" / SPEC_NAME).read_text(), "{", None):
+        copy.unlink() if text is None else copy.write_text(text)
+        assert load_folder(tmp_path, name="x", device="cpu").spec == wanted
+        assert load_encoder(tmp_path, device="cpu").spec == wanted
+
+
+def test_a_crash_between_the_two_files_leaves_weights_with_their_own_spec(tmp_path, monkeypatch):
     real().save(tmp_path)
-    file = tmp_path / SPEC_NAME
-    spec = {**json.loads(file.read_text()), **values}
-    file.write_text(json.dumps({k: v for k, v in spec.items() if v is not ...}))
+
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("seco.runs.write_json", crash)
+    with pytest.raises(KeyboardInterrupt):
+        real(seed=1, heads=("z0",)).save(tmp_path)
+    found = load_folder(tmp_path, name="x", device="cpu")
+    assert found.fingerprint() == real(seed=1, heads=("z0",)).fingerprint()
+
+
+def rewrite(tmp_path, text):
+    """Save an encoder whose weights file says `text` as its spec, beside an untouched spec.json."""
+    real().save(tmp_path)
+    file = tmp_path / WEIGHTS_NAME
+    save_file(load_file(file), file, metadata=None if text is None else {SPEC_KEY: text})
+
+
+def change(tmp_path, **values):
+    spec = {**real().spec.to_json(), **values}
+    rewrite(tmp_path, json.dumps({k: v for k, v in spec.items() if v is not ...}))
 
 
 @pytest.mark.parametrize(
@@ -454,12 +495,22 @@ def test_a_damaged_or_newer_spec_is_one_clear_error(tmp_path, values, said):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "3", "\xff\xfe"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3", "\xff\x00", "[" * 100_000])
 def test_a_spec_that_is_no_json_object_is_one_clear_error(tmp_path, text):
-    real().save(tmp_path)
-    (tmp_path / SPEC_NAME).write_bytes(text.encode("latin-1"))
-    with pytest.raises(CheckpointError, match=r"spec\.json"):
+    rewrite(tmp_path, text)
+    with pytest.raises(CheckpointError, match=r"encoder spec in .*encoder\.safetensors"):
         load_folder(tmp_path, name="x", device="cpu")
+
+
+@pytest.mark.parametrize(
+    "read", [lambda p: load_folder(p, name="x"), load_encoder, lambda p: starting_spec(str(p), RGB)]
+)
+def test_weights_without_a_spec_are_one_clear_error(tmp_path, read):
+    rewrite(tmp_path, None)
+    with pytest.raises(
+        CheckpointError, match=r"encoder\.safetensors says nothing of the encoder .*export it again"
+    ):
+        read(tmp_path)
 
 
 def test_truncated_or_missing_weights_are_one_clear_error(tmp_path):

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from seco.errors import CheckpointError
+from seco.nets.backbones import build_backbone
 from seco.nets.baselines import untrained
 from seco.nets.encoder import starting_spec
 from seco.sensors.rgb import display_bands
@@ -28,6 +29,16 @@ def test_a_run_or_a_file_in_it_is_read_with_what_it_saw(saved):
         spec = starting_spec(str(init), display_bands())
         assert spec is not None
         assert spec.trained_boxes == ((0.0, 1.0, 2.0, 3.0),)
+
+
+def test_a_file_of_any_name_is_enough_to_start_from(saved, tmp_path):
+    file = tmp_path / "apart" / "mine.safetensors"
+    file.parent.mkdir()
+    (saved / "encoder" / "encoder.safetensors").rename(file)
+    spec = starting_spec(str(file), display_bands())
+    assert spec is not None
+    assert spec.method == "seco"
+    build_backbone(spec.arch, 3, init=str(file))
 
 
 @pytest.mark.parametrize("change", ["order", "units", "missing"])
