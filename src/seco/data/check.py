@@ -1,4 +1,4 @@
-"""Check a dataset: its files, shapes, order and every checksum."""
+"""Check a dataset: its files, shapes, order and every checksum, and those of its training tiers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from seco.data import format as fmt
 from seco.data.dataset import Dataset
+from seco.data.tier import find_damage
 from seco.errors import DatasetError
 from seco.runs import progress
 
@@ -29,7 +30,7 @@ def check(dataset: Dataset) -> list[Problem]:
     Returns:
         The problems found; an empty list means that the dataset is whole.
     """
-    problems = _check_files(dataset) + _check_index(dataset)
+    problems = _check_files(dataset) + _check_index(dataset) + _check_tiers(dataset)
     checksums = dataset.index["checksum"].to_pylist()
     for start in progress(range(0, len(dataset), CHUNK_PATCHES), "check"):
         stop = min(start + CHUNK_PATCHES, len(dataset))
@@ -73,6 +74,19 @@ def _check_files(dataset: Dataset) -> list[Problem]:
             out.append(Problem(name, "is missing"))
         elif fmt.file_checksum(file) != wanted:
             out.append(Problem(name, f"does not have the checksum that {fmt.META_NAME} says"))
+    return out
+
+
+def _check_tiers(dataset: Dataset) -> list[Problem]:
+    """Compare every finished training tier in the dataset's folder with its own checksums."""
+    out = []
+    for folder in sorted((dataset.path / fmt.TRAINING_NAME).glob("*")):
+        if ".partial-" in folder.name or not folder.is_dir():
+            continue
+        damage = find_damage(folder)
+        if damage:
+            where = f"{fmt.TRAINING_NAME}/{folder.name}"
+            out.append(Problem(where, f"{damage}; remove this folder, it is made again"))
     return out
 
 

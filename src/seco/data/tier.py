@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -22,10 +23,11 @@ from seco.errors import DatasetError
 from seco.runs import cache_folder, progress
 from seco.sensors.bands import Band
 
-TIER_VERSION = 1
+TIER_VERSION = 2
 QUANTILES = (0.02, 0.98)
 """Ends of the stretch, as the original's per-band 2-98% quantiles (SeCo, released code)."""
 CHUNK_PATCHES = 256
+PIXELS_NAME, ABOUT_NAME = "pixels.npy", "tier.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,20 +70,20 @@ def training_tier(dataset: Dataset, names: Sequence[str] | None = None) -> Train
     key = hashlib.blake2b(made_of.encode(), digest_size=8).hexdigest()
     root = dataset.path if os.access(dataset.path, os.W_OK) else cache_folder() / dataset.fingerprint
     folder = root / fmt.TRAINING_NAME / key
-    if not (folder / "tier.json").is_file():
+    if not (folder / ABOUT_NAME).is_file():
         _make(dataset, bands, folder)
     return _open(dataset, bands, folder, key)
 
 
 def _open(dataset: Dataset, bands: tuple[Band, ...], folder: Path, key: str) -> TrainingTier:
     try:
-        stats = json.loads((folder / "tier.json").read_text(encoding="utf-8"))
-        pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as err:
+        stats = json.loads((folder / ABOUT_NAME).read_text(encoding="utf-8"))
+        pixels = np.load(folder / PIXELS_NAME, mmap_mode="r", allow_pickle=False)
+        numbers = {k: np.asarray(stats[k], np.float64) for k in ("mean", "std", "low", "high")}
+    except (OSError, ValueError, KeyError, TypeError) as err:
         raise DatasetError(f"training tier {folder} is damaged ({err}); remove it, it is made again") from err
     if pixels.shape[:2] != (len(dataset), len(bands)):
         raise DatasetError(f"training tier {folder} has shape {pixels.shape}; remove it, it is made again")
-    numbers = {k: np.asarray(stats[k], np.float64) for k in ("mean", "std", "low", "high")}
     return TrainingTier(pixels=pixels, bands=bands, fingerprint=key, dataset=dataset, **numbers)
 
 
@@ -96,27 +98,56 @@ def _make(dataset: Dataset, bands: tuple[Band, ...], folder: Path) -> None:
         with disk_errors(folder):
             shape = (len(dataset), len(bands), px, px)
             stats = _Statistics(bands, dtype)
+            digest = hashlib.blake2b(digest_size=8)
             # Written as a file, mapped only to read: a full disk is an error here, but kills who writes to a map.
-            with (temporary / "pixels.npy").open("wb") as out:
+            with (temporary / PIXELS_NAME).open("wb") as out:
                 about = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(out, about)
+                header = io.BytesIO()
+                np.lib.format.write_array_header_1_0(header, about)
+                out.write(header.getvalue())
+                digest.update(header.getvalue())
                 for start in progress(range(0, len(dataset), CHUNK_PATCHES), "training tier"):
                     block = read_block(dataset, bands, start, min(start + CHUNK_PATCHES, len(dataset)))
-                    out.write(np.ascontiguousarray(block, dtype).data)
+                    stored = np.ascontiguousarray(block, dtype).data
+                    out.write(stored)
+                    digest.update(stored)
                     stats.add(block)
-            made_of = {
+            told = {
                 "version": TIER_VERSION,
                 "dataset": dataset.fingerprint,
                 "bands": [b.name for b in bands],
+                **stats.result(),
+                "files": {PIXELS_NAME: digest.hexdigest()},
             }
-            text = json.dumps(made_of | stats.result(), indent=2)
-            (temporary / "tier.json").write_text(text, encoding="utf-8")
-            if (folder / "tier.json").is_file():
+            text = json.dumps(told | {"checksum": fmt.json_checksum(told)}, indent=2)
+            (temporary / ABOUT_NAME).write_text(text, encoding="utf-8")
+            if (folder / ABOUT_NAME).is_file():
                 return  # another process was faster, and whoever reads its tier must not lose it
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def find_damage(folder: Path) -> str | None:
+    """Read a tier and compare it with its checksums.
+
+    Returns:
+        What is wrong with it; None where it is whole, or of an older version, which had no checksums and is not read.
+    """
+    try:
+        told = json.loads((folder / ABOUT_NAME).read_text(encoding="utf-8"))
+        if told["version"] == 1 and "checksum" not in told:
+            return None
+        if told.get("checksum") != fmt.json_checksum(told):
+            return f"{ABOUT_NAME} does not have the checksum it was written with"
+        wanted = told["files"]
+        for name in wanted:
+            if fmt.file_checksum(folder / name) != wanted[name]:
+                return f"{name} does not have the checksum that {ABOUT_NAME} says"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+        return f"cannot be read ({type(err).__name__}: {err})"
+    return None
 
 
 def read_block(dataset: Dataset, bands: Sequence[Band], start: int, stop: int) -> np.ndarray:

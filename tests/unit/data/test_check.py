@@ -78,6 +78,49 @@ def test_a_shard_cut_short(make_dataset):
     assert len(found(path)) == 4
 
 
+class TestTrainingTiers:
+    """A tier is a cache: what is damaged in it is said, and that it can be removed."""
+
+    def tiers(self, make_dataset):
+        path = make_dataset(num_places=2, num_dates=2)
+        data = open_dataset(path)
+        return path, [path / "training" / data.training(n).fingerprint for n in (None, ["green"])]
+
+    def test_whole_ones_and_no_more_than_that(self, make_dataset):
+        path, folders = self.tiers(make_dataset)
+        (path / "training" / "0123.partial-99").mkdir()  # another process is making it, or was killed
+        old = path / "training" / "old"
+        old.mkdir()
+        told = json.loads((folders[0] / "tier.json").read_text())
+        del told["checksum"], told["files"]
+        (old / "tier.json").write_text(json.dumps({**told, "version": 1}))
+        assert found(path) == []
+        (old / "tier.json").write_text(json.dumps(told))  # today's version has a checksum
+        assert len(found(path)) == 1
+
+    @pytest.mark.parametrize("name", ["pixels.npy", "tier.json"])
+    def test_a_flipped_byte(self, make_dataset, name):
+        path, folders = self.tiers(make_dataset)
+        file = folders[1] / name
+        whole = file.read_bytes()
+        positions = [0, len(whole) - 1, *np.random.default_rng(3).integers(0, len(whole), 20).tolist()]
+        for position in positions:
+            flip(file, position)
+            problems = found(path)
+            assert len(problems) == 1, f"byte {position} of {name}"
+            assert problems[0].startswith(f"training/{folders[1].name}: ")
+            assert problems[0].endswith("remove this folder, it is made again")
+            file.write_bytes(whole)
+        assert found(path) == []
+
+    @pytest.mark.parametrize("name", ["pixels.npy", "tier.json"])
+    def test_a_lost_file(self, make_dataset, name):
+        path, folders = self.tiers(make_dataset)
+        (folders[0] / name).unlink()
+        assert len(found(path)) == 1
+        assert found(path)[0].startswith(f"training/{folders[0].name}: cannot be read (FileNotFoundError")
+
+
 class TestIndex:
     """The index against itself and against dataset.json, whatever checksums say."""
 

@@ -1,5 +1,6 @@
 """The training tier: the same pixels, statistics as plain NumPy has them, made once."""
 
+import hashlib
 import json
 import os
 import resource
@@ -139,7 +140,7 @@ class TestMaking:
         assert list((data.path / "training").iterdir()) == []
         assert len(data.training()) == 96
 
-    @pytest.mark.parametrize("damage", ["cut", "json", "shape"])
+    @pytest.mark.parametrize("damage", ["cut", "json", "list", "key", "shape"])
     def test_damaged(self, make_dataset, damage):
         data = open_dataset(make_dataset())
         data.training()
@@ -149,6 +150,10 @@ class TestMaking:
             pixels.write_bytes(pixels.read_bytes()[:100])
         elif damage == "json":
             (folder / "tier.json").write_text("{")
+        elif damage == "list":
+            (folder / "tier.json").write_text("[]")
+        elif damage == "key":
+            (folder / "tier.json").write_text("{}")
         else:
             np.save(pixels, np.zeros((1, 3, 16, 16), np.uint8))
         with pytest.raises(DatasetError, match="remove it, it is made again"):
@@ -167,5 +172,15 @@ class TestMaking:
         data = open_dataset(make_dataset())
         tier = data.training(["green"])
         told = json.loads((data.path / "training" / tier.fingerprint / "tier.json").read_text())
-        assert (told["version"], told["dataset"], told["bands"]) == (1, data.fingerprint, ["green"])
+        assert (told["version"], told["dataset"], told["bands"]) == (2, data.fingerprint, ["green"])
         assert told["mean"] == tier.mean.tolist()
+
+    def test_checksums_are_of_what_is_on_the_disk(self, make_dataset, monkeypatch):
+        monkeypatch.setattr(tier_module, "CHUNK_PATCHES", 7)  # several chunks, the last one short
+        data = open_dataset(make_dataset())
+        folder = data.path / "training" / data.training().fingerprint
+        told = json.loads((folder / "tier.json").read_text())
+        digest = hashlib.blake2b((folder / "pixels.npy").read_bytes(), digest_size=8).hexdigest()
+        assert told["files"] == {"pixels.npy": digest}
+        text = json.dumps({k: told[k] for k in sorted(told) if k != "checksum"}, separators=(",", ":"))
+        assert told["checksum"] == hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
