@@ -38,6 +38,13 @@ BATCH = 128
 SEEDS = (0, 1, 2)
 METHODS = ("seco", "moco-tp", "moco")
 LITE0 = "tf_efficientnet_lite0"
+CLASS_COLUMNS = {
+    "knn accuracy": "kNN-20",
+    "knn accuracy balanced": "balanced",
+    "linear accuracy": "linear",
+    "linear accuracy balanced": "balanced",
+}
+PLACE_COLUMNS = {"retrieval cmc@1": "CMC@1", "retrieval cmc@10": "CMC@10", "retrieval map": "mAP"}
 GEOGRAPHY = ("landcover", "climate", "season", "place")
 NUM_LABELS = 4000
 """Labels of EuroSAT's training part that probes are fitted on."""
@@ -268,26 +275,44 @@ def paired(results: Path, reference: str) -> str:
 
 
 def table(results: Path) -> str:
-    """Return the results as Markdown: a table a task, mean and spread over seeds."""
+    """Return the results as Markdown, a table a task: percent, mean ± sample deviation over seeds, the best last."""
     rows = [
-        r for f in sorted(results.glob("*.json")) for r in json.loads(f.read_text(encoding="utf-8"))["rows"]
+        r
+        for j in jobs()
+        if (results / f"{j.name}.json").is_file()
+        for r in json.loads((results / f"{j.name}.json").read_text(encoding="utf-8"))["rows"]
     ]
+    # A majority row comes with each encoder of a split: one a split is enough.
+    rows = list(
+        {(r["encoder"], r["task"], r["output"], r["probe"], r["metric"], r["seed"]): r for r in rows}.values()
+    )
     lines = []
     for task in (*GEOGRAPHY, "eurosat"):
-        metrics = ("map", "cmc@1") if task == "place" else ("accuracy",)
-        summary = summarise([r for r in rows if r["task"] == task and r["metric"] in metrics])
+        columns = PLACE_COLUMNS if task == "place" else CLASS_COLUMNS
+        cells: dict[tuple[str, str], dict[str, tuple[float, str]]] = {}
+        for s in summarise([r for r in rows if r["task"] == task]):
+            cell = cells.setdefault((s["encoder"], s["output"] or ""), {})
+            for field, suffix in (("value", ""), ("balanced_accuracy", " balanced")):
+                name = f"{s['probe']} {s['metric']}{suffix}"
+                if name in columns and s[field] is not None:
+                    spread = f" ± {100 * s['spread']:.1f}" if s["spread"] is not None and not suffix else ""
+                    cell[name] = (s[field], f"{100 * s[field]:.1f}{spread}")
+            cell["seeds"] = (0, str(s["num_seeds"]))
+        titles = list(columns.values())
         lines += [
             f"\n### {task}\n",
-            "| encoder | output | probe | metric | value | spread | balanced | seeds |",
-            "|---|---|---|---|---|---|---|---|",
+            f"| encoder | output | {' | '.join(titles)} | seeds |",
+            "|---" * (len(titles) + 3) + "|",
         ]
-        for s in sorted(summary, key=lambda s: (s["probe"], s["metric"], s["output"] or "", s["value"])):
-            spread = "" if s["spread"] is None else f"{100 * s['spread']:.1f}"
-            balanced = "" if s["balanced_accuracy"] is None else f"{100 * s['balanced_accuracy']:.1f}"
-            lines.append(
-                f"| {s['encoder']} | {s['output'] or ''} | {s['probe']} | {s['metric']} | {100 * s['value']:.1f} "
-                f"| {spread} | {balanced} | {s['num_seeds']} |"
-            )
+        last = list(columns)[-1] if task == "place" else "linear accuracy"
+        for (encoder, output), cell in sorted(cells.items(), key=lambda c: c[1].get(last, (-1.0, ""))[0]):
+            if encoder == "majority":
+                value = next(
+                    s for s in summarise([r for r in rows if r["task"] == task]) if s["encoder"] == encoder
+                )
+                cell |= {n: (0, f"{100 * value['value']:.1f}") for n in columns if n.endswith("accuracy")}
+            words = [cell.get(n, (0, ""))[1] for n in (*columns, "seeds")]
+            lines.append(f"| {encoder} | {output} | {' | '.join(words)} |")
     return "\n".join(lines)
 
 
