@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ready import ready
+from _ready import ready
 from torch import Tensor
 
-from seco.runs import print_table, write_rows
+from seco.config import to_plain
+from seco.runs import environment, print_table, write_json
 from seco.train.settings import Pretrain
 
 
@@ -49,6 +50,7 @@ def main() -> None:
     method = trial.method
     net = method.net  # type: ignore[attr-defined]
     sums: dict[str, list[float]] = defaultdict(list)
+    seen = {"steps": 0}
     plain = net.logits
 
     def logits(head: object, q: Tensor, keys: dict[str, Tensor]) -> Tensor:
@@ -60,7 +62,11 @@ def main() -> None:
             other = ~torch.eye(len(q), dtype=torch.bool, device=q.device)
             sums["this step"].append(accuracy(q, positive, (q @ positive.T)[other].view(len(q), num)))
             sums["newest of the queue"].append(accuracy(q, positive, q @ queue.keys[age < num].T))
-            sums["oldest of the queue"].append(accuracy(q, positive, q @ queue.keys[age >= size - num].T))
+            seen["steps"] += 1
+            if (
+                seen["steps"] * args.batch_size > size
+            ):  # before, the oldest are the random vectors it starts with
+                sums["oldest of the queue"].append(accuracy(q, positive, q @ queue.keys[age >= size - num].T))
         return plain(head, q, keys)
 
     net.logits = logits
@@ -74,7 +80,7 @@ def main() -> None:
     columns = ("step", "this step", "newest of the queue", "oldest of the queue", "loss")
     print_table(rows, columns, title=f"{asked.method}, {trial.config.method_options}")
     if args.json:
-        write_rows(args.json, rows)
+        write_json(args.json, {"rows": rows, "config": to_plain(trial.config), "environment": environment()})
 
 
 if __name__ == "__main__":

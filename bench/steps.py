@@ -10,7 +10,7 @@ import statistics
 import time
 from pathlib import Path
 
-from ready import ready
+from _ready import ready
 
 from seco.runs import environment, print_table, write_json
 from seco.train.settings import Pretrain

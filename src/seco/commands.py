@@ -93,7 +93,7 @@ def dataset_info(parser: argparse.ArgumentParser, argv: list[str]) -> int:
 
 def dataset_check(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """`seco dataset check DATASET`: exit 0 when whole, 2 with a line a problem."""
-    from seco.data.check import check
+    from seco.data.check import REMADE, check
     from seco.data.dataset import open_dataset
 
     parser.add_argument("dataset", type=Path)
@@ -106,9 +106,9 @@ def dataset_check(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     for problem in problems[:50]:
         print(f"{problem.where}: {problem.what}")
     if problems:
-        raise DatasetError(
-            f"{args.dataset} has {len(problems)} problems; import it again, or restore it from a copy"
-        )
+        tiers_only = all(p.what.endswith(REMADE) for p in problems)
+        what = "all in training tiers" if tiers_only else "import it again, or restore it from a copy"
+        raise DatasetError(f"{args.dataset} has {len(problems)} problems; {what}")
     print(f"{args.dataset} is whole: {len(dataset)} patches, every checksum agrees")
     return 0
 
@@ -234,9 +234,17 @@ def pretrain(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of --out")
     config, args = _pretrain_config(parser, argv)
     from seco.report.curves import draw_curves
+    from seco.train.loop import InterruptedRunError
     from seco.train.loop import pretrain as train
 
-    finished = train(config, args.out, resume=args.resume, say=lambda line: print(line, flush=True))
+    try:
+        finished = train(config, args.out, resume=args.resume, say=lambda line: print(line, flush=True))
+    except KeyboardInterrupt as err:
+        if not (args.out / CONFIG_NAME).is_file():
+            raise
+        raise InterruptedRunError(
+            f"stopped at once; go on from the newest checkpoint with --resume --out {args.out}"
+        ) from err
     picture = draw_curves([args.out], args.out / "pictures" / "curves.png")
     print(f"{args.out}: {finished.num_steps} steps in {finished.seconds:.0f} s; curves: {picture}")
     print(f"next: seco evaluate {args.out} random:{config.encoder} colour --task T --data {config.data}")
@@ -302,6 +310,9 @@ def demo(parser: argparse.ArgumentParser, argv: list[str]) -> int:
         "--out", type=Path, default=Path("demo-out"), help="folder for everything (default: demo-out)"
     )
     configs.add_arguments(parser, Demo)
+    _json_flag(parser)
     args = parser.parse_args(argv)
-    run_demo(configs.from_args(Demo, args), args.out)
+    rows = run_demo(configs.from_args(Demo, args), args.out)
+    if args.json:
+        write_rows(args.json, rows)
     return 0

@@ -243,6 +243,21 @@ def test_what_can_happen_to_any_command(error, code, said, capsys, monkeypatch):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("started", [True, False])
+def test_a_run_broken_off_says_how_to_go_on_where_there_is_one(started, tmp_path, capsys, monkeypatch):
+    def broken_off(config, run, **rest):
+        if started:
+            run.mkdir()
+            (run / "config.yaml").write_text("")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("seco.train.loop.pretrain", broken_off)
+    assert main(["pretrain", "--out", str(tmp_path / "run")]) == 130
+    err = capsys.readouterr().err
+    assert (f"--resume --out {tmp_path / 'run'}" in err) == started
+    assert ("run the same command again" in err) != started
+
+
 def _nothing_left(_args):
     raise MemoryError("Unable to allocate 9 TiB")
 
@@ -496,7 +511,7 @@ def test_a_split_is_trained_on_and_tested_on_by_its_name(make_dataset, tmp_path,
     assert f"moco on {counts['train']} places ({counts['test']} held out: split mine (" in out
     assert "split: mine" in (run / "config.yaml").read_text()
     judge = ["evaluate", run, "--task", "place", "--data", path, "--device", "cpu", "--num-draws", 0]
-    output(capsys, *judge, "--split", "mine", "--split-seeds", "0,1", "--json", tmp_path / "e.json")
+    output(capsys, *judge, "--split", "mine", "--json", tmp_path / "e.json")
     rows = table(tmp_path / "e.json")
     assert {row["seed"] for row in rows} == {3}
     assert {row["num_classes"] for row in rows} == {counts["test"]}

@@ -11,9 +11,10 @@ from seco.data import format as fmt
 from seco.data.dataset import Dataset
 from seco.data.tier import find_damage
 from seco.errors import DatasetError
-from seco.runs import progress
+from seco.runs import cache_folder, progress
 
 CHUNK_PATCHES = 256
+REMADE = "remove this folder, it is made again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,15 +79,17 @@ def _check_files(dataset: Dataset) -> list[Problem]:
 
 
 def _check_tiers(dataset: Dataset) -> list[Problem]:
-    """Compare every finished training tier in the dataset's folder with its own checksums."""
+    """Compare every finished training tier, in the dataset's folder or the cache, with its own checksums."""
     out = []
-    for folder in sorted((dataset.path / fmt.TRAINING_NAME).glob("*")):
+    roots = (dataset.path, cache_folder() / dataset.fingerprint)
+    for folder in (f for root in roots for f in sorted((root / fmt.TRAINING_NAME).glob("*"))):
         if ".partial-" in folder.name or not folder.is_dir():
             continue
         damage = find_damage(folder)
         if damage:
-            where = f"{fmt.TRAINING_NAME}/{folder.name}"
-            out.append(Problem(where, f"{damage}; remove this folder, it is made again"))
+            inside = folder.is_relative_to(dataset.path)
+            where = folder.relative_to(dataset.path) if inside else folder
+            out.append(Problem(str(where), f"{damage}; {REMADE}"))
     return out
 
 

@@ -186,9 +186,11 @@ class _Statistics:
                 levels = values.astype(np.int32) - self.lowest
                 self.counts[i] += np.bincount(levels, minlength=len(self.counts[i]))
                 continue
-            values = values[np.isfinite(values)].astype(np.float64)
+            values = values[np.isfinite(values)]
             if band.nodata is not None:
-                values = values[values != band.nodata]
+                # Compared as stored: -9999.9 is another number in 32 bits than in 64.
+                values = values[values != values.dtype.type(band.nodata)]
+            values = values.astype(np.float64)
             self.num[i] += len(values)
             self.sum[i] += values.sum()
             self.squares[i] += (values**2).sum()

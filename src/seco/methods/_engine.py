@@ -72,7 +72,8 @@ class Options:
             raise ConfigError(f"weight decay {self.weight_decay}; at least 0 and below 1 (--weight-decay)")
         if self.queue_size is not None and self.negatives == "batch":
             raise ConfigError(
-                f"queue of {self.queue_size} keys, but negatives are those of the batch; add --negatives queue or both"
+                f"queue of {self.queue_size} keys, but negatives are those of the batch; add --negatives queue or both, "
+                "or leave the queue out (--queue-size none)"
             )
         if self.warmup_steps is not None and self.warmup_steps < 0:
             raise ConfigError(f"warm-up of {self.warmup_steps} steps; at least 0")

@@ -205,11 +205,13 @@ def check_input(net: nn.Module, num_bands: int, *, px: int) -> None:
     training = net.training
     try:
         with torch.no_grad():
-            net.eval()(torch.zeros(1, num_bands, px, px))
+            net.eval()(
+                torch.zeros(1, num_bands, px, px, device=next(net.parameters(), torch.empty(0)).device)
+            )
     except (RuntimeError, AssertionError, ValueError) as err:
         raise ConfigError(
             f"{type(net).__name__} cannot take images of {px} px ({' '.join(str(err).split())[:160]}); "
-            "choose another --encoder, or patches and views of the size it takes"
+            "choose another encoder, or patches, views (--view-px) or inputs (--size) of the size it takes"
         ) from err
     finally:
         net.train(training)

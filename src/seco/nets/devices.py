@@ -76,7 +76,9 @@ def broken_in_bf16(net: nn.Module, num_bands: int, *, px: int) -> str | None:
     training = net.training
     try:
         with torch.no_grad():
-            net.eval()(torch.zeros(1, num_bands, px, px))
+            net.eval()(
+                torch.zeros(1, num_bands, px, px, device=next(net.parameters(), torch.empty(0)).device)
+            )
     finally:
         net.train(training)
         for hook in hooks:

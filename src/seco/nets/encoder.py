@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seco.errors import CheckpointError, ConfigError, DatasetError, TaskError
-from seco.nets.backbones import build_backbone, read_tensors, weights_file
+from seco.nets.backbones import build_backbone, check_input, read_tensors, weights_file
 from seco.nets.devices import pick_device
 from seco.nets.heads import projection_head
 from seco.nets.spec import EncoderSpec
 from seco.sensors.bands import Band, Units, as_units, conversion, match, select
+from seco.views.augment import deviation
 from seco.views.nodata import nodata_numbers, unmeasured
 
 Normalise = Literal["spec", "dataset", "paper"]
@@ -72,6 +73,7 @@ class Encoder:
         self.spec = spec
         self.name = name
         self.outputs: tuple[str, ...] = ("features", *spec.heads)
+        self._sizes_taken: set[int] = set()
         self.device = pick_device(str(device))
         self.net = nn.ModuleDict({"backbone": backbone, "heads": heads})
         self.net.requires_grad_(False).eval().to(self.device)
@@ -150,6 +152,11 @@ class Encoder:
 
         Returns:
             For each output a float32 array (n, dim); projections have unit length.
+
+        Raises:
+            TaskError: an output or the shape is none of the encoder's.
+            ConfigError: the encoder cannot take images of this size.
+            DatasetError: a band is missing or its units cannot be converted to the encoder's.
         """
         unknown = [o for o in outputs if o not in self.outputs]
         if unknown:
@@ -158,6 +165,10 @@ class Encoder:
             )
         if pixels.ndim != 4 or pixels.shape[1] != len(bands):
             raise TaskError(f"pixels of shape {pixels.shape}; give (images, {len(bands)}, height, width)")
+        px = size or int(pixels.shape[-1])
+        if px not in self._sizes_taken:
+            check_input(self.net["backbone"], len(self.spec.bands), px=px)
+            self._sizes_taken.add(px)
         order, scale, shift = self._affine(bands, normalise or self.spec.normalise, stats)
         nodata = nodata_numbers([bands[i] for i in order])
         nodata = None if nodata is None else nodata.to(self.device)
@@ -196,8 +207,8 @@ class Encoder:
         if normalise == "dataset":
             if stats is None:
                 raise TaskError("normalise 'dataset' needs the statistics of the data; none were given")
-            # A band of one value has no deviation to divide by.
-            mean, std = stats[0][order], np.maximum(stats[1][order], 1e-6)
+            mean = stats[0][order]
+            std = deviation(mean, stats[1][order])
             scale, shift = 1 / std, -mean / std
         elif normalise == "paper":
             if any(b.units != "display" for b in picked):

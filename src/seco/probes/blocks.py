@@ -45,7 +45,7 @@ def splits(dataset: Dataset, options: BlockOptions) -> Iterator[tuple[BlockSplit
         buffer = f", buffer {options.buffer_deg:g}" if options.buffer_deg else ""
         yield (
             split,
-            f"blocks of {options.block_deg:g} degrees{buffer}, test share {options.test_share:g}, seed {seed}",
+            f"blocks of {split.block_deg:g} degrees{buffer}, test share {options.test_share:g}, seed {seed}",
         )
 
 

@@ -86,8 +86,8 @@ class BlockOptions(EvaluationOptions):
 
     split: str | None = setting(
         None,
-        "split to test on in place of drawn blocks (--split-seeds, --test-share, --block-deg and --buffer-deg then do "
-        "nothing): its name in the dataset, or its file; as --split blocks-0 after `seco dataset split DATASET`",
+        "split to test on in place of drawn blocks (--split-seeds, --test-share, --block-deg and --buffer-deg go without "
+        "it): its name in the dataset, or its file; as --split blocks-0 after `seco dataset split DATASET`",
     )
     block_deg: float = setting(10.0, "edge of a block that is held out as a whole, degrees")
     buffer_deg: float = setting(
@@ -100,6 +100,14 @@ class BlockOptions(EvaluationOptions):
         if self.block_deg <= 0 or self.buffer_deg < 0:
             raise ConfigError(
                 f"block {self.block_deg} and buffer {self.buffer_deg} degrees; block must be above 0, buffer at least 0"
+            )
+        drawn = ("split_seeds", "test_share", "block_deg", "buffer_deg")
+        given = [
+            f.name for f in dataclasses.fields(self) if f.name in drawn and getattr(self, f.name) != f.default
+        ]
+        if self.split is not None and given:
+            raise ConfigError(
+                f"split {self.split!r} is drawn already, but {', '.join(given)} given too; leave out one or the other"
             )
 
 

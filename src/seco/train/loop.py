@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 import signal
 import threading
 import time
@@ -14,9 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from torch import nn
 
 from seco import config as configs
@@ -30,22 +26,18 @@ from seco.nets.spec import EncoderSpec
 from seco.runs import (
     CONFIG_NAME,
     ENCODER_NAME,
-    ENVIRONMENT_NAME,
     METRICS_NAME,
     MetricsLog,
-    environment,
-    write_json,
 )
-from seco.train import checkpoints
+from seco.train import checkpoints, record
 from seco.train.meter import Meter
 from seco.train.places import batches, choose_places
 from seco.train.probe import OnlineProbe, online_probe
 from seco.train.settings import Pretrain, augmentation, derived, resolve
-from seco.views.augment import colour_space
+from seco.views.augment import colour_space, deviation
 from seco.views.batch import Viewer
 
 Say = Callable[[str], None]
-PLACES_NAME = "places.parquet"
 
 
 class InterruptedRunError(SecoError):
@@ -100,19 +92,22 @@ class _Session:
         asked = config
         self.config = resolve(config, num_places=len(self.places.train), patch_px=dataset.meta.patch_px)
         self.tier = dataset.training(self.config.bands)
-        if resume:
-            _same_config(run, self.config, self.tier.fingerprint)
-            _same_places(run, self._parts())
+        before = record.same_run(run, self.config, self.places, self.tier) if resume else None
         self.device = pick_device(self.config.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         self.precision = pick_precision(self.config.precision, self.device)
-        self.broken_conv: str | None = None
+        self.notes: list[str] = []
         self.viewer = Viewer(
             plan=plan, augment=augmentation(self.config), space=self._space().to(self.device),
             seed=self.config.seed, replacement=self.config.seasons == "with",
         )  # fmt: skip
-        self.method = self._build()
+        self.method = self._build(before)
+        if before and (before.device, before.precision) != (self.device.type, self.precision):
+            self.notes.append(
+                f"so far on {before.device} in {before.precision}, from here on {self.device.type} in {self.precision}: "
+                "not what an uninterrupted run would give"
+            )
         self.first = 0
         self.meter = Meter(0, self.config)
         if found:
@@ -125,7 +120,11 @@ class _Session:
             else None
         )
         if not resume:
-            self._start_folder(asked)
+            started = record.Started(
+                tier=self.tier.fingerprint, dataset=dataset.fingerprint, device=self.device.type,
+                precision=self.precision, starting_boxes=self.starting_boxes,
+            )  # fmt: skip
+            record.write(run, self.config, started, self.places, self.tier)
         self.log = MetricsLog(run / METRICS_NAME, keep_until_step=self.first)
         self.board = _tensorboard(run, self.first)
         self._announce(asked)
@@ -134,14 +133,19 @@ class _Session:
         tier = self.tier
         return colour_space(tier.bands, low=tier.low, high=tier.high, mean=tier.mean, std=tier.std)
 
-    def _build(self) -> methods.Method:
+    def _build(self, before: record.Started | None) -> methods.Method:
+        """Build the method; where the run goes on, its checkpoint has all weights, and the starting ones may be gone."""
         config = self.config
         assert config.steps is not None
-        start = starting_spec(config.init, self.tier.bands)
+        if before is None:
+            start = starting_spec(config.init, self.tier.bands)
+            self.starting_boxes = start.trained_boxes if start else ()
+        else:
+            self.starting_boxes = before.starting_boxes
         # What the starting weights have seen, these have seen too.
-        seen = start.trained_boxes if start else ()
-        self.trained_boxes = (*seen, *(tuple(b) for b in self.places.boxes.tolist()))
-        backbone = build_backbone(config.encoder, len(self.tier.bands), init=config.init, seed=config.seed)
+        self.trained_boxes = (*self.starting_boxes, *(tuple(b) for b in self.places.boxes.tolist()))
+        init = config.init if before is None else "random"
+        backbone = build_backbone(config.encoder, len(self.tier.bands), init=init, seed=config.seed)
         for px in sorted({int(config.view_px or 0), self.tier.patch_px}):
             check_input(backbone, len(self.tier.bands), px=px)
         self._avoid_broken_bf16(backbone)
@@ -166,25 +170,8 @@ class _Session:
                 f"precision bf16 with views of {px} px: the kernel of {conv} in {self.config.encoder} reaches further than "
                 "its whole input, whose gradient CPUs get wrong in bf16; use --precision fp32 or larger views (--view-px)"
             )
-        self.precision, self.broken_conv = "fp32", conv
-
-    def _start_folder(self, asked: Pretrain) -> None:
-        """Write what the run is, before its first step."""
-        self.run.mkdir(parents=True, exist_ok=True)
-        write_json(self.run / ENVIRONMENT_NAME, environment())
-        pq.write_table(
-            pa.table({"place": self.tier.dataset.place_ids, "part": self._parts()}), self.run / PLACES_NAME
-        )
-        write_json(
-            self.run / "data.json", {"tier": self.tier.fingerprint, "dataset": self.tier.dataset.fingerprint}
-        )
-        # The config comes last: a folder that has one is a run.
-        configs.write_yaml(self.config, self.run / CONFIG_NAME)
-
-    def _parts(self) -> list[str]:
-        part = np.full(len(self.places.num_dates), "left out", object)
-        part[self.places.train], part[self.places.held_out] = "train", "held out"
-        return part.tolist()
+        self.precision = "fp32"
+        self.notes.append(f"fp32, because bf16 gradients of {conv} would be wrong on a CPU at {px} px")
 
     def _announce(self, asked: Pretrain) -> None:
         places, config = self.places, self.config
@@ -194,10 +181,8 @@ class _Session:
             f"{config.encoder} for {','.join(b.name for b in self.tier.bands)}, {self.device.type} {self.precision}, "
             f"{config.steps} steps of {config.batch_size} places"
         )
-        if self.broken_conv:
-            self.say(
-                f"fp32, because bf16 gradients of {self.broken_conv} would be wrong on a CPU at {config.view_px} px"
-            )
+        for note in self.notes:
+            self.say(note)
         chosen = derived(asked, config)
         if chosen:
             self.say("chosen for you: " + ", ".join(f"{k} {v}" for k, v in chosen.items()))
@@ -281,7 +266,7 @@ class _Session:
         backbone, heads = self.method.encoder()
         spec = EncoderSpec(
             arch=self.config.encoder, bands=self.tier.bands, mean=tuple(self.tier.mean.tolist()),
-            std=tuple(np.maximum(self.tier.std, 1e-6).tolist()), patch_px=self.tier.patch_px,
+            std=tuple(deviation(self.tier.mean, self.tier.std).tolist()), patch_px=self.tier.patch_px,
             feature_dim=feature_dim(backbone), heads=tuple(heads), method=self.config.method, init=self.config.init,
             data_fingerprint=self.tier.fingerprint, num_steps=step,
             trained_boxes=self.trained_boxes,
@@ -298,45 +283,6 @@ class _Session:
         """Close the logs."""
         self.log.close()
         self.board.close()
-
-
-def _same_config(run: Path, config: Pretrain, tier: str) -> None:
-    """Check that a resumed run goes on with its own settings and data."""
-    kept = configs.to_plain(configs.build(Pretrain, configs.read_yaml(run / CONFIG_NAME)))
-    now = configs.to_plain(config)
-    for each in (kept, now):
-        each.update(each.pop("method_options"))
-    free = ("device", "log_every", "data")
-    different = [k for k in now if k not in free and kept.get(k) != now[k]]
-    if different:
-        k = different[0]
-        raise ConfigError(
-            f"{run} was started with {k} {kept.get(k)}, now it is {now[k]}; resume with the settings of "
-            f"{run / CONFIG_NAME}, or start a new run"
-        )
-    try:
-        made_from = json.loads((run / "data.json").read_text(encoding="utf-8"))["tier"]
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise CheckpointError(f"cannot read {run / 'data.json'}: {err}; start a new run") from err
-    if made_from != tier:
-        raise ConfigError(
-            f"{run} was trained on other data or bands (tier {made_from}, now {tier}); start a new run"
-        )
-
-
-def _same_places(run: Path, parts: list[str]) -> None:
-    """Check that a resumed run trains on its own places: a split's file may have changed."""
-    file = run / PLACES_NAME
-    try:
-        kept = pq.read_table(file, columns=["part"])["part"].to_pylist()
-    except (OSError, pa.ArrowException) as err:
-        raise CheckpointError(f"cannot read {file}: {err}; start a new run") from err
-    if kept != parts:
-        num = sum(a != b for a, b in zip(kept, parts))
-        raise ConfigError(
-            f"{run} trains on other places than the split now says ({num} have changed their part, see {file}); "
-            "restore the split's file, or start a new run"
-        )
 
 
 def _tensorboard(run: Path, first: int) -> Any:

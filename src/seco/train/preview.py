@@ -45,10 +45,15 @@ def preview(config: Pretrain, out: Path, *, num_places: int = 4, epoch: int = 0)
     shown = np.sort(np.random.default_rng(config.seed).permutation(chosen.train)[:num])
     options = config.options()
     siblings: Siblings = getattr(options, "siblings", "all")
-    negatives: Negatives = getattr(options, "negatives", "queue")
+    negatives: Negatives = getattr(options, "negatives", "batch")
     draw_sheet(
         tier, viewer, out, places=shown.tolist(), first_row=chosen.first_row, num_dates=chosen.num_dates, epoch=epoch,
         siblings=siblings, negatives=negatives,
         title=f"{config.method}: seed {config.seed}, epoch {epoch}, {plan.order.replace('-', ', then ')}",
     )  # fmt: skip
-    return [line for line, _ in explain(plan, siblings=siblings, negatives=negatives)]
+    lines = [line for line, _ in explain(plan, siblings=siblings, negatives=negatives)]
+    num_keys = len(plan.keys)
+    return [
+        *lines,
+        f"a step: the query forward and backward, {num_keys} key{'s' * (num_keys > 1)} forward only",
+    ]

@@ -198,6 +198,11 @@ class ColourSpace:
         return dataclasses.replace(self, **tensors)
 
 
+def deviation(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Return what each band is divided by: its deviation, or 1 for a band of one value."""
+    return np.where(std < TINY * np.maximum(1.0, np.abs(mean)), 1.0, std)
+
+
 def colour_space(
     bands: Sequence[Band], *, low: np.ndarray, high: np.ndarray, mean: np.ndarray, std: np.ndarray
 ) -> ColourSpace:
@@ -215,7 +220,7 @@ def colour_space(
     same = high <= low
     low, high = np.where(same, mean - 2 * std, low), np.where(same, mean + 2 * std, high)
     high = np.where(high - low < tiny, low + 1, high)
-    std = np.where(std < tiny, 1.0, std)
+    std = deviation(mean, std)
     display = np.array([b.units == "display" for b in bands])
     low, high = np.where(display, 0.0, low), np.where(display, 255.0, high)
     names = [(b.common_name or b.name) for b in bands]

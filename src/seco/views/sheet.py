@@ -30,7 +30,7 @@ def draw_sheet(
     epoch: int = 0,
     title: str,
     siblings: Siblings = "all",
-    negatives: Negatives = "queue",
+    negatives: Negatives = "batch",
 ) -> Path:
     """Draw one band of pictures a place: the seasons drawn, then every view with what it got; below, who is who.
 
@@ -122,7 +122,7 @@ def differs(plan: ViewPlan, key: str) -> str:
 
 
 def explain(
-    plan: ViewPlan, *, siblings: Siblings = "all", negatives: Negatives = "queue"
+    plan: ViewPlan, *, siblings: Siblings = "all", negatives: Negatives = "batch"
 ) -> list[tuple[str, str]]:
     """Return lines (text, colour) that say for each head who is positive and who is negative."""
     sources = {

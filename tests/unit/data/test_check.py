@@ -120,6 +120,19 @@ class TestTrainingTiers:
         assert len(found(path)) == 1
         assert found(path)[0].startswith(f"training/{folders[0].name}: cannot be read (FileNotFoundError")
 
+    def test_one_in_the_cache_where_those_of_a_read_only_dataset_lie(
+        self, make_dataset, tmp_path, monkeypatch
+    ):
+        path, folders = self.tiers(make_dataset)
+        monkeypatch.setenv("SECO_CACHE", str(tmp_path / "cache"))
+        kept = tmp_path / "cache" / open_dataset(path).fingerprint / "training" / folders[0].name
+        kept.parent.mkdir(parents=True)
+        folders[0].rename(kept)
+        assert found(path) == []
+        flip(kept / "pixels.npy", 200)
+        (problem,) = found(path)
+        assert problem.startswith(f"{kept}: ")
+
 
 class TestIndex:
     """The index against itself and against dataset.json, whatever checksums say."""

@@ -67,6 +67,11 @@ class TestStatistics:
         tier = write(tmp_path / "a", blocks, bands()).training()
         assert tier.mean[0] == pytest.approx((8 * 1 + 16 * 3) / 24)
 
+    def test_nodata_that_32_bits_hold_as_another_number_than_64(self, tmp_path):
+        blocks = [np.full((2, 4, 4), 3, np.float32), np.full((2, 4, 4), -9999.9, np.float32)]
+        tier = write(tmp_path / "a", blocks, bands(nodata=-9999.9)).training()
+        assert (tier.mean[0], tier.std[0], tier.low[0]) == (3, 0, 3)
+
     def test_nothing_but_nodata(self, tmp_path):
         data = write(tmp_path / "a", [np.zeros((2, 4, 4), np.uint16)], bands(nodata=0.0))
         with pytest.raises(DatasetError, match="band a holds nothing but nodata"):

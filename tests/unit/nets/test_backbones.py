@@ -107,7 +107,7 @@ def test_taking_any_size_changes_no_weight_and_nothing_at_the_model_s_own_size()
 def test_a_model_that_cannot_take_a_size_is_one_clear_error(arch, px):
     net = build_backbone(arch, 3)
     with pytest.raises(
-        ConfigError, match=rf"cannot take images of {px} px .*choose another --encoder"
+        ConfigError, match=rf"cannot take images of {px} px .*choose another encoder"
     ) as caught:
         check_input(net, 3, px=px)
     assert "\n" not in str(caught.value)

@@ -554,3 +554,14 @@ def test_training_starts_only_from_an_encoder_of_the_same_bands_in_their_order(t
             starting_spec(str(path), bands)
     assert starting_spec("random", bands) is None
     assert starting_spec("imagenet", bands) is None
+
+
+def test_images_of_a_size_that_the_network_cannot_take_are_one_clear_error():
+    encoder = load_encoder("random:test_vit", device="cpu")
+    assert (
+        encoder(np.zeros((3, 32, 32), np.uint8), bands=["red", "green", "blue"], units="display").shape[0]
+        == 1
+    )
+    with pytest.raises(ConfigError, match="cannot take images of 33 px") as caught:
+        encoder(np.zeros((3, 33, 33), np.uint8), bands=["red", "green", "blue"], units="display")
+    assert "\n" not in str(caught.value)

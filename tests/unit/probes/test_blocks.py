@@ -7,7 +7,7 @@ import pytest
 from seco.data.dataset import Dataset, open_dataset
 from seco.data.overlap import touched
 from seco.data.split import TEST, TRAIN, place_boxes, split_by_block, write_split
-from seco.errors import DatasetError, TaskError
+from seco.errors import ConfigError, DatasetError, TaskError
 from seco.places.rasters import LabelRaster
 from seco.probes.blocks import UNLABELLED, place_cases, splits
 from seco.probes.classify import Case
@@ -49,10 +49,10 @@ def test_a_split_of_the_user_s_own_is_one_case_of_its_own_seed(make_dataset: Cal
     dataset = open_dataset(make_dataset())
     split = split_by_block(place_boxes(dataset), seed=7, test_share=0.4)
     write_split(dataset, split, "mine")
-    (found,) = splits(dataset, BlockOptions(split="mine", split_seeds=(0, 5), test_share=0.3))
+    (found,) = splits(dataset, BlockOptions(split="mine"))
     np.testing.assert_array_equal(found[0].part, split.part)
     assert found[1] == f"split mine ({split.fingerprint()}), seed 7"
-    (case,) = _cases(dataset, _alternating(), split="mine", split_seeds=(0, 5))
+    (case,) = _cases(dataset, _alternating(), split="mine")
     assert case.seed == 7
     assert set(dataset.place[case.train_rows]) == set(split.places(TRAIN))
     assert set(dataset.place[case.test_rows]) == set(split.places(TEST))
@@ -61,6 +61,16 @@ def test_a_split_of_the_user_s_own_is_one_case_of_its_own_seed(make_dataset: Cal
     np.testing.assert_array_equal(case.parts, drawn.parts)
     with pytest.raises(DatasetError, match="no split 'his', it has: mine"):
         _cases(dataset, _alternating(), split="his")
+    with pytest.raises(
+        ConfigError, match="split 'mine' is drawn already, but split_seeds, block_deg given too"
+    ):
+        BlockOptions(split="mine", split_seeds=(0, 5), block_deg=5.0)
+
+
+def test_blocks_are_called_by_the_size_they_have(dataset: Dataset, make_dataset: Callable[..., Path]) -> None:
+    (split, words) = next(splits(dataset, BlockOptions(block_deg=300.0)))
+    assert split.block_deg < 300
+    assert words.startswith(f"blocks of {split.block_deg:g} degrees")
 
 
 def test_some_dates_train_and_every_date_is_tested(dataset: Dataset) -> None:

@@ -28,7 +28,7 @@ from seco.train.settings import Pretrain
 def test_a_run_folder_holds_what_the_docs_say(tools, straight, small_dataset):
     run, finished = straight.run, straight.finished
     assert sorted(f.name for f in run.iterdir()) == [
-        "checkpoints", "config.yaml", "data.json", "encoder", "environment.json", "metrics.jsonl", "places.parquet",
+        "checkpoints", "config.yaml", "encoder", "environment.json", "metrics.jsonl", "places.parquet", "started.json",
         "tensorboard",
     ]  # fmt: skip
     assert finished.run == run
@@ -186,7 +186,7 @@ def test_what_cannot_be_started_leaves_no_run_behind(tools, small_dataset, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "data.json", "checkpoints/step-00000008/state.json"])
+@pytest.mark.parametrize("name", ["config.yaml", "started.json", "checkpoints/step-00000008/state.json"])
 def test_a_damaged_run_is_one_clear_error(tools, straight, small_dataset, tmp_path, name):
     run = tmp_path / "run"
     shutil.copytree(straight.run, run)
@@ -298,6 +298,19 @@ def test_a_constant_band_trains(tools, make_dataset, tmp_path):
     (file.parent / "tier.json").write_text(json.dumps(stats))
     finished = pretrain(tools.make(path, steps=2, batch_size=3), tmp_path / "run", say=tools.quiet)
     assert math.isfinite(finished.last["loss"])
+    # The encoder divides by what training divided by: one step up in that band is one step up, not a million.
+    assert seco.load_encoder(tmp_path / "run", device="cpu").spec.std[1] == 1
+
+
+def test_what_a_run_computed_on_and_in_is_kept_and_a_change_is_said(tools, straight, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(straight.run, run)
+    started = json.loads((run / "started.json").read_text())
+    assert (started["device"], started["precision"]) == ("cpu", "fp32")
+    (run / "started.json").write_text(json.dumps(started | {"device": "cuda", "precision": "bf16"}))
+    lines = []
+    pretrain(build(Pretrain, read_yaml(run / "config.yaml")), run, resume=True, say=lines.append)
+    assert any(x.startswith("so far on cuda in bf16, from here on cpu in fp32: not what") for x in lines)
 
 
 # --- precision ----------------------------------------------------------------------------------------------------------

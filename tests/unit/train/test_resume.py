@@ -182,3 +182,34 @@ def test_a_full_disk_stops_with_one_error_and_the_run_goes_on_when_there_is_room
     assert checkpoints.load_newest(run)[0] == 5
     pretrain(tools.make(small_dataset), run, resume=True, say=tools.quiet)
     tools.assert_same(run, straight.run)
+
+
+# --- what a run needs to go on ------------------------------------------------------------------------------------------
+
+
+def stopped(tools, config, run):
+    with pytest.raises(InterruptedRunError):
+        pretrain(config, run, say=tools.At("step 3/", lambda: signal.raise_signal(signal.SIGINT)))
+
+
+@pytest.mark.parametrize("options", [{"queue_size": None}, {"negatives": "both"}, {"optimiser": "sgd"}])
+def test_a_stopped_run_goes_on_with_any_negatives_and_optimiser(tools, small_dataset, tmp_path, options):
+    config = tools.make(small_dataset, method="moco", method_options=options)
+    pretrain(config, tmp_path / "straight", say=tools.quiet)
+    stopped(tools, config, tmp_path / "run")
+    pretrain(config, tmp_path / "run", resume=True, say=tools.quiet)
+    tools.assert_same(tmp_path / "run", tmp_path / "straight")
+
+
+def test_a_run_goes_on_without_the_encoder_it_started_from(tools, straight, small_dataset, tmp_path):
+    start = tmp_path / "start"
+    shutil.copytree(straight.run, start)
+    config = tools.make(small_dataset, init=str(start), split_seed=1)
+    pretrain(config, tmp_path / "straight", say=tools.quiet)
+    stopped(tools, config, tmp_path / "run")
+    shutil.rmtree(start)
+    pretrain(config, tmp_path / "run", resume=True, say=tools.quiet)
+    tools.assert_same(tmp_path / "run", tmp_path / "straight")
+    seen = set(seco.load_encoder(straight.run, device="cpu").spec.trained_boxes)
+    boxes = set(seco.load_encoder(tmp_path / "run", device="cpu").spec.trained_boxes)
+    assert seen < boxes

@@ -127,13 +127,13 @@ def test_who_is_positive_and_who_negative_in_each_method():
         ((f"      negatives: the queue of earlier k2; and of {own}: k0 (differs in season and augmentation), "
          "k1 (differs in season)"), NEGATIVE),
     ]  # fmt: skip
-    assert explain(methods.find("seco").PLAN) == seco
+    assert explain(methods.find("seco").PLAN, negatives="queue") == seco
     queue = ("      negatives: the queue of earlier k0", NEGATIVE)
-    assert explain(methods.find("moco").PLAN) == [
+    assert explain(methods.find("moco").PLAN, negatives="queue") == [
         ("z0: positive k0 (differs in augmentation)", POSITIVE),
         queue,
     ]
-    assert explain(methods.find("moco-tp").PLAN) == [
+    assert explain(methods.find("moco-tp").PLAN, negatives="queue") == [
         ("z0: positive k0 (differs in season and augmentation)", POSITIVE),
         queue,
     ]
@@ -141,7 +141,7 @@ def test_who_is_positive_and_who_negative_in_each_method():
 
 def test_the_siblings_option_decides_which_negatives_are_named():
     plan = methods.find("seco").PLAN
-    texts = {s: [t for t, _ in explain(plan, siblings=s)] for s in ("all", "own", "none")}
+    texts = {s: [t for t, _ in explain(plan, siblings=s, negatives="queue")] for s in ("all", "own", "none")}
     assert "and of the same place: k0" in texts["own"][3]
     assert texts["none"][3] == "      negatives: the queue of earlier k1"
     assert texts["all"][0::2] == texts["own"][0::2] == texts["none"][0::2]

@@ -1,4 +1,4 @@
-"""What several programs here need: a method on its data, ready to step, as `seco pretrain` builds it."""
+"""What several programs here need: a method with random weights on its data, ready to step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from seco.data.dataset import open_dataset
 from seco.methods import _contract as methods
 from seco.nets.backbones import build_backbone, feature_dim
-from seco.nets.devices import keep_freed_memory, pick_device, pick_precision
+from seco.nets.devices import broken_in_bf16, keep_freed_memory, pick_device, pick_precision
 from seco.train.places import Batch, Places, batches, choose_places
 from seco.train.settings import Pretrain, augmentation, resolve
 from seco.views.augment import colour_space
@@ -53,9 +53,12 @@ def ready(asked: Pretrain) -> Ready:
     space = colour_space(tier.bands, low=tier.low, high=tier.high, mean=tier.mean, std=tier.std)
     viewer = Viewer(plan=module.PLAN, augment=augmentation(config), space=space.to(device), seed=config.seed)
     backbone = build_backbone(config.encoder, len(tier.bands), seed=config.seed)
+    precision = pick_precision(config.precision, device)
+    if device.type == "cpu" and broken_in_bf16(backbone, len(tier.bands), px=augmentation(config).out_px):
+        precision = "fp32"
     setup = methods.Setup(
         backbone=backbone, feature_dim=feature_dim(backbone), num_places=len(places.train), num_steps=config.steps,
-        batch_size=config.batch_size, seed=config.seed, precision=pick_precision(config.precision, device),
+        batch_size=config.batch_size, seed=config.seed, precision=precision,
     )  # fmt: skip
     method = module.build(setup, config.options())
     method.to(device)
