@@ -9,12 +9,14 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import timm
 import torch
 
 from seco.nets.devices import autocast
+from seco.runs import environment, write_json
 
 
 def milliseconds(run: Callable[[], object], batch: int, repeats: int) -> str:
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="edge of an image, pixels")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     net = timm.create_model(args.encoder, num_classes=0).to(memory_format=torch.channels_last).train()
     x = torch.randn(args.batch, 3, args.size, args.size).to(memory_format=torch.channels_last)
@@ -58,6 +61,12 @@ def main() -> None:
     forward16, both16 = measure(net, x, "bf16", args.repeats)
     print(f"fp32: forward {forward32}, forward and backward {both32} ms a sample")
     print(f"bf16: forward {forward16}, forward and backward {both16} ms a sample")
+    if args.json:
+        rows = [
+            {"precision": "fp32", "forward_ms": forward32, "forward_backward_ms": both32},
+            {"precision": "bf16", "forward_ms": forward16, "forward_backward_ms": both16},
+        ]
+        write_json(args.json, {"rows": rows, "settings": vars(args), "environment": environment()})
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import importlib.util
 import random
+import re
 import time
 from pathlib import Path
 
@@ -285,3 +286,24 @@ def test_no_weights_or_damaged_ones_are_refused(tmp_path):
     file.write_bytes(b"")
     with pytest.raises(CheckpointError, match="cannot read"):
         read_tensors(file)
+
+
+def told(row):
+    """The models that a row of the table in docs/training.md names."""
+    text = (Path(__file__).resolve().parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+    (line,) = [x for x in text.splitlines() if x.startswith(f"| {row} |")]
+    return re.findall(r"`(\w+)`", line)
+
+
+@pytest.mark.parametrize("arch", told("taken"))
+def test_models_that_the_docs_call_taken_are(arch):
+    net = build_backbone(arch, 12)
+    check_input(net, 12, px=64)
+    assert feature_dim(net) > 0
+
+
+@pytest.mark.parametrize("arch", told("refused"))
+def test_models_that_the_docs_call_refused_are(arch):
+    net = build_backbone(arch, 3)
+    with pytest.raises(ConfigError, match="cannot take images of 64 px"):
+        check_input(net, 3, px=64)
