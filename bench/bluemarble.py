@@ -186,9 +186,11 @@ class Bench:
         for task in job.tasks:
             rows += self.evaluate(job, source, task)
             blocks |= sums(self.scores(job, task).with_suffix(".parquet"), task)
+        # The command holds paths of this machine, which tell nobody anything; the job says what was run.
+        where = {k: v for k, v in environment().items() if k != "command"}
         about = {
             "job": dataclasses.asdict(job), "seconds_since_last_start": round(time.time() - started),
-            "threads": self.threads, "environment": environment(), "training": training[-10:], "rows": rows,
+            "threads": self.threads, "environment": where, "training": training[-10:], "rows": rows,
             "blocks": blocks,
         }  # fmt: skip
         write_json(self.results / f"{job.name}.json", about)
