@@ -249,18 +249,15 @@ def sums(predictions: Path, task: str) -> dict[str, dict[str, str]]:
 
 
 def paired(results: Path, reference: str) -> str:
-    """Return as Markdown how much better each encoder is than a reference on the same patches, a row a split."""
-    lines = [
-        "| encoder | task | output | probe | seed | gain | 95% interval |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    """Return as Markdown how much better the features of each encoder are than a reference's on the same patches."""
     done = {j: results / f"{j.name}.json" for j in jobs() if (results / f"{j.name}.json").is_file()}
     blocks = {j: json.loads(f.read_text(encoding="utf-8"))["blocks"] for j, f in done.items()}
+    cells: dict[tuple[str, str, str], dict[int, str]] = {}
     for base in (j for j in blocks if _label(j) == reference):
         for job, mine in blocks.items():
             if job.seed != base.seed or job is base:
                 continue
-            for kind in (k for k in mine if k in blocks[base]):
+            for kind in (k for k in mine if k in blocks[base] and " features " in k):
                 a, b = ({k: unpacked(v) for k, v in some[kind].items()} for some in (mine, blocks[base]))
                 if not np.array_equal(a["size"], b["size"]):
                     raise SystemExit(
@@ -268,11 +265,18 @@ def paired(results: Path, reference: str) -> str:
                     )
                 gain = a["total"] - b["total"]
                 interval = bootstrap_sums(gain, a["size"], num_draws=1000, seed=job.seed)
-                words = f"{100 * interval.low:.1f} to {100 * interval.high:.1f}" if interval else ""
-                value = 100 * gain.sum() / a["size"].sum()
-                lines.append(
-                    f"| {_label(job)} | {' | '.join(kind.split())} | {job.seed} | {value:+.1f} | {words} |"
-                )
+                words = f" ({100 * interval.low:.1f} to {100 * interval.high:.1f})" if interval else ""
+                task, _, probe = kind.split()
+                cell = cells.setdefault((_label(job), task, probe), {})
+                cell[job.seed] = f"{100 * gain.sum() / a['size'].sum():+.1f}{words}"
+    seeds = sorted({s for cell in cells.values() for s in cell})
+    lines = [
+        f"| encoder | task | probe | {' | '.join(f'seed {s}' for s in seeds)} |",
+        "|---" * (3 + len(seeds)) + "|",
+    ]
+    lines += [
+        f"| {' | '.join(key)} | {' | '.join(c.get(s, '') for s in seeds)} |" for key, c in cells.items()
+    ]
     return "\n".join(lines)
 
 
