@@ -133,7 +133,7 @@ def test_an_update_lowers_the_loss_it_was_made_for(name):
     method.load_state_dict(
         {k: before.get(k, v) if ".query." not in k else v for k, v in method.state_dict().items()}
     )
-    assert method.update(views, step=0)["loss"] < first - 0.02
+    assert method.update(views, step=0)["loss"] < 0.9 * first
 
 
 @pytest.mark.parametrize("name", NAMES)
