@@ -98,8 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SecoError as err:
         if debug:
             raise
-        print(f"seco: error: {' '.join(str(err).split())}", file=sys.stderr)
-        return 130 if getattr(err, "interrupted", False) else 2
+        stopped = getattr(err, "interrupted", False)
+        print(f"seco: {'' if stopped else 'error: '}{' '.join(str(err).split())}", file=sys.stderr)
+        return 130 if stopped else 2
     except KeyboardInterrupt:
         if debug:
             raise

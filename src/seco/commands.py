@@ -243,11 +243,11 @@ def pretrain(parser: argparse.ArgumentParser, argv: list[str]) -> int:
         if not (args.out / CONFIG_NAME).is_file():
             raise
         raise InterruptedRunError(
-            f"stopped at once; go on from the newest checkpoint with --resume --out {args.out}"
+            f"stopped at once; go on from the newest checkpoint: seco pretrain --resume --out {args.out}"
         ) from err
     picture = draw_curves([args.out], args.out / "pictures" / "curves.png")
     print(f"{args.out}: {finished.num_steps} steps in {finished.seconds:.0f} s; curves: {picture}")
-    print(f"next: seco evaluate {args.out} random:{config.encoder} colour --task T --data {config.data}")
+    print(f"next: seco evaluate {args.out} random:{config.encoder} colour --task place --data {config.data}")
     return 0
 
 

@@ -473,7 +473,7 @@ def test_pretrain_then_resume_and_what_it_leaves(small_dataset, tmp_path, capsys
         patch.setattr(loop.Meter, "add", stop)
         assert main(argv) == 130
     out, err = capsys.readouterr()
-    assert err == f"seco: error: stopped at step 1 of 4, saved; go on with --resume --out {run}\n"
+    assert err == f"seco: stopped at step 1 of 4, saved; go on: seco pretrain --resume --out {run}\n"
     assert "moco on 19 places" in out
     assert "holds a run already" in failure(capsys, *argv)
     assert "was started with seed 0, now it is 5" in failure(capsys, *argv, "--resume", "--seed", "5")

@@ -50,15 +50,27 @@ def test_make_targets_shown_exist():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def anchors(page):
+    """Names that the headings of a Markdown page can be linked by."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
+
+
 def test_links_and_pictures_are_there():
     for page in (
         REPO / "README.md",
         *(REPO / "docs").glob("*.md"),
         *(REPO / "docs" / "results").glob("*.md"),
     ):
-        for target in re.findall(r"\]\(([^)#]+?)\)", page.read_text(encoding="utf-8")):
-            if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name} names {target}"
+        text = page.read_text(encoding="utf-8")
+        assert "@@" not in text, f"{page.name} has a slot that nobody filled"
+        for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", text):
+            if target.startswith("http"):
+                continue
+            file = page.parent / target if target else page
+            assert file.exists(), f"{page.name} names {target}"
+            if anchor:
+                assert anchor in anchors(file), f"{page.name} names {target}#{anchor}"
 
 
 def test_the_file_tree_names_every_room():

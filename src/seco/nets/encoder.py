@@ -26,6 +26,10 @@ from seco.views.nodata import nodata_numbers, unmeasured
 
 Normalise = Literal["spec", "dataset", "paper"]
 Stats = tuple[np.ndarray, np.ndarray]
+USUAL_DN_SCALE = 1e-4
+"""Of Sentinel-2 and most products of reflectance: what DN means where nobody says more."""
+MOST_REFLECTANCE = 10.0
+"""Clouds and glint reach 2; a number above this is a DN or a byte."""
 WEIGHTS_NAME = "encoder.safetensors"
 SPEC_NAME = "spec.json"
 SPEC_KEY = "spec"
@@ -112,6 +116,17 @@ class Encoder:
             declared = tuple(self.spec.bands[i] for i in select(self.spec.bands, [names[i] for i in keep]))
             if units is None:
                 raise ConfigError("units must be said for bands given by name: display, reflectance or dn")
+            odd = [b for b in declared if units == b.units == "dn" and b.scale != USUAL_DN_SCALE]
+            if odd:
+                raise DatasetError(
+                    f"units dn of band {odd[0].name} given by name: the encoder was trained on a scale of {odd[0].scale:g}, "
+                    f"not the usual {USUAL_DN_SCALE:g}; pass Band objects that say yours (encoder.spec.bands say its own)"
+                )
+            if units == "reflectance" and pixels.size and np.nanmax(pixels) > MOST_REFLECTANCE:
+                raise DatasetError(
+                    f"reflectance of {np.nanmax(pixels):g}; it lies between 0 and little above 1: divide it by its scale, "
+                    "or say display"
+                )
         if units is not None:
             declared = as_units(declared, units)
         # One image has no statistics of its own to standardise by, so it is always the encoder's.

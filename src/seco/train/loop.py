@@ -213,13 +213,16 @@ class _Session:
                 self._after_step(step, stopping=stopping)
                 if stopping:
                     raise InterruptedRunError(
-                        f"stopped at step {step} of {config.steps}, saved; go on with --resume --out {self.run}"
+                        f"stopped at step {step} of {config.steps}, saved; go on: seco pretrain --resume --out {self.run}"
                     )
         if self.first == config.steps:
             self.say(f"{self.run} is finished already")
         self._save_encoder(config.steps)
         return Finished(
-            run=self.run, num_steps=config.steps, last=numbers, seconds=time.perf_counter() - started
+            run=self.run,
+            num_steps=config.steps,
+            last=numbers,
+            seconds=time.perf_counter() - started,
         )
 
     def _failed(self, err: TrainingError) -> TrainingError:

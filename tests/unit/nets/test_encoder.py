@@ -565,3 +565,14 @@ def test_images_of_a_size_that_the_network_cannot_take_are_one_clear_error():
     with pytest.raises(ConfigError, match="cannot take images of 33 px") as caught:
         encoder(np.zeros((3, 33, 33), np.uint8), bands=["red", "green", "blue"], units="display")
     assert "\n" not in str(caught.value)
+
+
+def test_dn_of_an_unusual_scale_and_reflectance_that_is_none_are_no_guess():
+    odd = tuple(dataclasses.replace(b, scale=2.58e-5) for b in DN)
+    names = ["red", "green", "blue", "B08"]
+    stored = flat(1000, 2, 3, 4, dtype=np.uint16)
+    with pytest.raises(DatasetError, match=r"trained on a scale of 2.58e-05.*pass Band objects"):
+        transparent(odd)(stored, bands=names, units="dn")
+    assert transparent(odd)(stored, bands=odd).tolist()[0] == [1000, 2, 3, 4]
+    with pytest.raises(DatasetError, match="reflectance of 1000; it lies between 0 and little above 1"):
+        transparent(DN)(stored, bands=names, units="reflectance")

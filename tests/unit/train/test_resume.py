@@ -36,7 +36,9 @@ def test_the_same_run_again_is_the_same(tools, straight, small_dataset, tmp_path
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tools, straight, small_dataset, tmp_path, number):
     run = tmp_path / "run"
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    with pytest.raises(InterruptedRunError, match=r"stopped at step 4 of 8, saved; go on with --resume"):
+    with pytest.raises(
+        InterruptedRunError, match=r"stopped at step 4 of 8, saved; go on: seco pretrain --resume"
+    ):
         pretrain(tools.make(small_dataset), run, say=tools.At("step 3/", lambda: signal.raise_signal(number)))
     assert {s: signal.getsignal(s) for s in before} == before
     assert checkpoints.load_newest(run)[0] == 4
