@@ -10,6 +10,9 @@ from seco import config as configs
 from seco.errors import ConfigError, DatasetError
 from seco.runs import CONFIG_NAME, print_table, write_rows
 
+CLEAR_ENOUGH = 0.8
+"""Clear fraction below which `seco dataset info` calls a patch cloudy."""
+
 
 def _json_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help='write the table as {"rows": [...]}')
@@ -62,6 +65,7 @@ def dataset_info(parser: argparse.ArgumentParser, argv: list[str]) -> int:
         "patches a place": f"{per_place.min()} to {per_place.max()}",
         "patch": f"{meta.patch_px} x {meta.patch_px} px",
         "dates": f"{days.min()} to {days.max()}" if len(days) else "unknown",
+        "clear": _clear(dataset.index["clear_fraction"].to_pylist()),
         "labels": f"{len(labels)} ({', '.join(labels[:12])}{', ...' if len(labels) > 12 else ''})"
         if labels
         else "none",
@@ -89,6 +93,17 @@ def dataset_info(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     if args.json:
         write_rows(args.json, [{**facts, "bands": [b.to_json() for b in meta.bands]}])
     return 0
+
+
+def _clear(fractions: list[float | None]) -> str:
+    """Say in words how much of the patches can be seen."""
+    known = [f for f in fractions if f is not None]
+    if not known:
+        return "unknown"
+    cloudy = sum(f < CLEAR_ENOUGH for f in known)
+    return f"{cloudy} of {len(known)} patches less than {CLEAR_ENOUGH:.0%} clear" + (
+        ", which training and tasks take as they are (import with --min-clear)" if cloudy else ""
+    )
 
 
 def dataset_check(parser: argparse.ArgumentParser, argv: list[str]) -> int:

@@ -345,6 +345,21 @@ def test_dataset_info_says_what_a_dataset_holds(small_dataset, tmp_path, capsys)
     assert isinstance(row["bytes on disk"], int)
 
 
+@pytest.mark.parametrize(
+    ("fractions", "said"),
+    [
+        ([None, None], "unknown"),
+        ([1.0, 0.8, None], "0 of 2 patches less than 80% clear"),
+        ([0.1, 1.0], "1 of 2 patches less than 80% clear, which training"),
+    ],
+)
+def test_dataset_info_says_how_much_is_cloudy(fractions, said):
+    from seco.commands import _clear
+
+    assert _clear(fractions).startswith(said)
+    assert ("--min-clear" in _clear(fractions)) == (said.endswith("training"))
+
+
 def test_dataset_check_finds_nothing_in_a_whole_one_and_a_flipped_byte_in_another(
     make_dataset, tmp_path, capsys
 ):
