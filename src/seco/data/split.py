@@ -97,6 +97,10 @@ def split_by_block(
         raise ConfigError(
             f"block {block_deg} and buffer {buffer_deg} degrees; both at most 360, block above 0, buffer at least 0"
         )
+    if len(boxes) < 2:
+        raise DatasetError(
+            f"{len(boxes)} place cannot be split into training and test; at least 2 are needed"
+        )
     lon = (boxes[:, 0] + boxes[:, 2]) / 2
     lat = (boxes[:, 1] + boxes[:, 3]) / 2
     block_deg, ids, block = _blocks(lon, lat, block_deg)

@@ -27,6 +27,11 @@ from seco.sensors.rgb import BANDS
 EDGE = 2.0
 
 
+def test_one_place_is_no_split():
+    with pytest.raises(DatasetError, match="1 place cannot be split"):
+        split_by_block(np.array([[0.0, 0.0, 1.0, 1.0]]))
+
+
 def boxes_at(points, edge=EDGE):
     return np.array([[lon, lat, lon + edge, lat + edge] for lon, lat in points], np.float64)
 
