@@ -12,8 +12,7 @@ from seco.methods import _contract as methods
 from seco.nets.backbones import build_backbone, feature_dim
 from seco.nets.devices import broken_in_bf16, keep_freed_memory, pick_device, pick_precision
 from seco.train.places import Batch, Places, batches, choose_places
-from seco.train.settings import Pretrain, augmentation, resolve
-from seco.views.augment import colour_space
+from seco.train.settings import Pretrain, make_viewer, resolve
 from seco.views.batch import Viewer
 
 
@@ -50,11 +49,10 @@ def ready(asked: Pretrain) -> Ready:
     config = resolve(asked, num_places=len(places.train), patch_px=dataset.meta.patch_px)
     assert config.steps is not None
     tier, device = dataset.training(config.bands), pick_device(config.device)
-    space = colour_space(tier.bands, low=tier.low, high=tier.high, mean=tier.mean, std=tier.std)
-    viewer = Viewer(plan=module.PLAN, augment=augmentation(config), space=space.to(device), seed=config.seed)
+    viewer = make_viewer(config, tier, module.PLAN).to(device)
     backbone = build_backbone(config.encoder, len(tier.bands), seed=config.seed)
     precision = pick_precision(config.precision, device)
-    if device.type == "cpu" and broken_in_bf16(backbone, len(tier.bands), px=augmentation(config).out_px):
+    if device.type == "cpu" and broken_in_bf16(backbone, len(tier.bands), px=viewer.augment.out_px):
         precision = "fp32"
     setup = methods.Setup(
         backbone=backbone, feature_dim=feature_dim(backbone), num_places=len(places.train), num_steps=config.steps,

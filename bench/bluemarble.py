@@ -44,6 +44,7 @@ CLASS_COLUMNS = {
     "linear accuracy": "linear",
     "linear accuracy balanced": "balanced",
 }
+PROBES = ("knn", "linear")
 PLACE_COLUMNS = {"retrieval cmc@1": "CMC@1", "retrieval cmc@10": "CMC@10", "retrieval map": "mAP"}
 GEOGRAPHY = ("landcover", "climate", "season", "place")
 NUM_LABELS = 4000
@@ -299,8 +300,11 @@ def table(results: Path) -> str:
         for s in summarise([r for r in rows if r["task"] == task]):
             cell = cells.setdefault((s["encoder"], s["output"] or ""), {})
             for field, suffix in (("value", ""), ("balanced_accuracy", " balanced")):
-                name = f"{s['probe']} {s['metric']}{suffix}"
-                if name in columns and s[field] is not None:
+                # Who always says the commonest class does so whatever the probe.
+                probes = PROBES if s["probe"] == "majority" else (s["probe"],)
+                for name in (f"{p} {s['metric']}{suffix}" for p in probes):
+                    if name not in columns or s[field] is None:
+                        continue
                     spread = f" ± {100 * s['spread']:.1f}" if s["spread"] is not None and not suffix else ""
                     cell[name] = (s[field], f"{100 * s[field]:.1f}{spread}")
             cell["seeds"] = (0, str(s["num_seeds"]))
@@ -312,11 +316,6 @@ def table(results: Path) -> str:
         ]
         last = list(columns)[-1] if task == "place" else "linear accuracy"
         for (encoder, output), cell in sorted(cells.items(), key=lambda c: c[1].get(last, (-1.0, ""))[0]):
-            if encoder == "majority":
-                value = next(
-                    s for s in summarise([r for r in rows if r["task"] == task]) if s["encoder"] == encoder
-                )
-                cell |= {n: (0, f"{100 * value['value']:.1f}") for n in columns if n.endswith("accuracy")}
             words = [cell.get(n, (0, ""))[1] for n in (*columns, "seeds")]
             lines.append(f"| {encoder} | {output} | {' | '.join(words)} |")
     return "\n".join(lines)

@@ -122,9 +122,10 @@ class Encoder:
                     f"units dn of band {odd[0].name} given by name: the encoder was trained on a scale of {odd[0].scale:g}, "
                     f"not the usual {USUAL_DN_SCALE:g}; pass Band objects that say yours (encoder.spec.bands say its own)"
                 )
-            if units == "reflectance" and pixels.size and np.nanmax(pixels) > MOST_REFLECTANCE:
+            above = pixels[pixels > MOST_REFLECTANCE] if units == "reflectance" else pixels[:0]
+            if above.size:
                 raise DatasetError(
-                    f"reflectance of {np.nanmax(pixels):g}; it lies between 0 and little above 1: divide it by its scale, "
+                    f"reflectance of {above.max():g}; it lies between 0 and little above 1: divide it by its scale, "
                     "or say display"
                 )
         if units is not None:

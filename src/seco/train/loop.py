@@ -33,9 +33,8 @@ from seco.train import checkpoints, record
 from seco.train.meter import Meter
 from seco.train.places import batches, choose_places
 from seco.train.probe import OnlineProbe, online_probe
-from seco.train.settings import Pretrain, augmentation, derived, resolve
-from seco.views.augment import colour_space, deviation
-from seco.views.batch import Viewer
+from seco.train.settings import Pretrain, derived, make_viewer, resolve
+from seco.views.augment import deviation
 
 Say = Callable[[str], None]
 
@@ -98,10 +97,7 @@ class _Session:
             keep_freed_memory()
         self.precision = pick_precision(self.config.precision, self.device)
         self.notes: list[str] = []
-        self.viewer = Viewer(
-            plan=plan, augment=augmentation(self.config), space=self._space().to(self.device),
-            seed=self.config.seed, replacement=self.config.seasons == "with",
-        )  # fmt: skip
+        self.viewer = make_viewer(self.config, self.tier, plan).to(self.device)
         self.method = self._build(before)
         if before and (before.device, before.precision) != (self.device.type, self.precision):
             self.notes.append(
@@ -128,10 +124,6 @@ class _Session:
         self.log = MetricsLog(run / METRICS_NAME, keep_until_step=self.first)
         self.board = _tensorboard(run, self.first)
         self._announce(asked)
-
-    def _space(self) -> Any:
-        tier = self.tier
-        return colour_space(tier.bands, low=tier.low, high=tier.high, mean=tier.mean, std=tier.std)
 
     def _build(self, before: record.Started | None) -> methods.Method:
         """Build the method; where the run goes on, its checkpoint has all weights, and the starting ones may be gone."""

@@ -10,9 +10,7 @@ import numpy as np
 from seco.data.dataset import open_dataset
 from seco.methods import _contract as methods
 from seco.train.places import choose_places
-from seco.train.settings import Pretrain, augmentation, resolve
-from seco.views.augment import colour_space
-from seco.views.batch import Viewer
+from seco.train.settings import Pretrain, make_viewer, resolve
 from seco.views.plan import Negatives, Siblings
 from seco.views.sheet import draw_sheet, explain
 
@@ -33,14 +31,7 @@ def preview(config: Pretrain, out: Path, *, num_places: int = 4, epoch: int = 0)
     config = dataclasses.replace(config, batch_size=max(2, min(config.batch_size, len(chosen.train))))
     config = resolve(config, num_places=max(2, len(chosen.train)), patch_px=dataset.meta.patch_px)
     tier = dataset.training(config.bands)
-    space = colour_space(tier.bands, low=tier.low, high=tier.high, mean=tier.mean, std=tier.std)
-    viewer = Viewer(
-        plan=plan,
-        augment=augmentation(config),
-        space=space,
-        seed=config.seed,
-        replacement=config.seasons == "with",
-    )
+    viewer = make_viewer(config, tier, plan)
     num = min(max(1, num_places), len(chosen.train))
     shown = np.sort(np.random.default_rng(config.seed).permutation(chosen.train)[:num])
     options = config.options()

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seco.config import build, setting, to_plain
+from seco.data.tier import TrainingTier
 from seco.errors import ConfigError
 from seco.methods import _contract as methods
-from seco.views.augment import Augment
+from seco.views.augment import Augment, colour_space
+from seco.views.batch import Viewer
+from seco.views.plan import ViewPlan
 
 PAPER_PATCH_PX = 264
 """Edge of SeCo's patches, for which its blur of 0.1-2 pixels was chosen."""
@@ -122,6 +125,14 @@ def augmentation(config: Pretrain) -> Augment:
     return Augment(
         out_px=config.view_px, crop_scale=config.crop_scale, jitter=config.jitter, jitter_p=config.jitter_p,
         grey_p=config.grey_p, blur_sigma=config.blur_sigma, blur_p=config.blur_p, flip_p=config.flip_p,
+    )  # fmt: skip
+
+
+def make_viewer(config: Pretrain, tier: TrainingTier, plan: ViewPlan) -> Viewer:
+    """Return what makes the views of a run, from a resolved config."""
+    space = colour_space(tier.bands, low=tier.low, high=tier.high, mean=tier.mean, std=tier.std)
+    return Viewer(
+        plan=plan, augment=augmentation(config), space=space, seed=config.seed, replacement=config.seasons == "with"
     )  # fmt: skip
 
 

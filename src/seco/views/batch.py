@@ -25,6 +25,10 @@ class Viewer:
     seed: int
     replacement: bool = False
 
+    def to(self, device: torch.device) -> Viewer:
+        """Return it on another device."""
+        return dataclasses.replace(self, space=self.space.to(device))
+
     def rows(
         self, epoch: int, places: np.ndarray, first_row: np.ndarray, num_dates: np.ndarray
     ) -> Int[np.ndarray, "seasons batch"]:

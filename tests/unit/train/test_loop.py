@@ -18,9 +18,9 @@ from seco.data.dataset import open_dataset
 from seco.errors import CheckpointError, ConfigError, DatasetError, SecoError, TrainingError
 from seco.runs import read_metrics
 from seco.train import checkpoints
-from seco.train import loop as module
 from seco.train.loop import pretrain
 from seco.train.settings import Pretrain
+from seco.views.batch import Viewer
 
 # --- what a run leaves behind -------------------------------------------------------------------------------------------
 
@@ -203,7 +203,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     tools, small_dataset, tmp_path, monkeypatch
 ):
     run = tmp_path / "run"
-    original = module.Viewer.views
+    original = Viewer.views
 
     def spoiled(self, seasons, epoch, places):
         views = original(self, seasons, epoch, places)
@@ -211,7 +211,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
             views["q"][0, 0, 0, 0] = math.nan
         return views
 
-    monkeypatch.setattr(module.Viewer, "views", spoiled)
+    monkeypatch.setattr(Viewer, "views", spoiled)
     with pytest.raises(
         TrainingError,
         match=r"loss is nan at step 5; the checkpoint step-00000005 is kept: lower the learning rate",
