@@ -23,7 +23,7 @@ from imagery to an encoder:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """One subcommand: its words, one line of help, and the module function that adds flags and runs."""
+    """One subcommand: its words, one line of help, and the function in `seco.commands` that adds flags and runs."""
 
     words: tuple[str, ...]
     help: str
@@ -33,44 +33,44 @@ class Command:
 
 COMMANDS = (
     Command(
-        words=("demo",), function="demo",
+        words=("demo",), function="demo.demo",
         help="the whole way on real imagery: dataset, views, pre-training, evaluation, pictures",
         example="seco demo --out demo-out",
     ),
     Command(
-        words=("dataset", "import"), function="dataset_import",
+        words=("dataset", "import"), function="dataset.import_",
         help="make a dataset from imagery (bluemarble, geotiff, seco, images)",
         example="seco dataset import bluemarble bluemarble/ places.seco --places 3000",
     ),
     Command(
-        words=("dataset", "info"), function="dataset_info",
+        words=("dataset", "info"), function="dataset.info",
         help="say what a dataset holds", example="seco dataset info places.seco",
     ),
     Command(
-        words=("dataset", "check"), function="dataset_check",
+        words=("dataset", "check"), function="dataset.check_whole",
         help="read everything and compare it with its checksums", example="seco dataset check places.seco",
     ),
     Command(
-        words=("dataset", "sheet"), function="dataset_sheet",
+        words=("dataset", "sheet"), function="dataset.sheet",
         help="draw places down and seasons across", example="seco dataset sheet places.seco --out sheet.png",
     ),
     Command(
-        words=("dataset", "split"), function="dataset_split",
+        words=("dataset", "split"), function="dataset.split",
         help="split places by spatial block, with no shared pixel",
         example="seco dataset split places.seco --test-share 0.2 --block-deg 10",
     ),
     Command(
-        words=("views",), function="views",
+        words=("views",), function="learn.views",
         help="draw what a method sees, and who is positive and negative for each head",
         example="seco views places.seco --method seco --out views.png",
     ),
     Command(
-        words=("pretrain",), function="pretrain",
+        words=("pretrain",), function="learn.pretrain",
         help="train an encoder without labels",
         example="seco pretrain --data places.seco --method seco --encoder resnet18 --out run",
     ),
     Command(
-        words=("evaluate",), function="evaluate",
+        words=("evaluate",), function="judge.evaluate",
         help="judge encoders on a task",
         example="seco evaluate run random:resnet18 colour --task landcover --data places.seco --json scores.json",
     ),
@@ -158,8 +158,9 @@ def _dispatch(args: list[str]) -> int:
         epilog=f"example: {command.example}", formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )  # fmt: skip
+    module, _, name = command.function.partition(".")
     function: Callable[[argparse.ArgumentParser, list[str]], int] = getattr(
-        import_module("seco.commands"), command.function
+        import_module(f"seco.commands.{module}"), name
     )
     return function(parser, args[len(command.words) :])
 

@@ -354,7 +354,7 @@ def test_dataset_info_says_what_a_dataset_holds(small_dataset, tmp_path, capsys)
     ],
 )
 def test_dataset_info_says_how_much_is_cloudy(fractions, said):
-    from seco.commands import _clear
+    from seco.commands.dataset import _clear
 
     assert _clear(fractions).startswith(said)
     assert ("--min-clear" in _clear(fractions)) == (said.endswith("training"))

@@ -1,0 +1,24 @@
+"""`seco demo`: the whole way."""
+
+import argparse
+from pathlib import Path
+
+from seco import config as configs
+from seco.commands._common import json_flag
+from seco.runs import write_rows
+
+
+def demo(parser: argparse.ArgumentParser, argv: list[str]) -> int:
+    """`seco demo --out FOLDER`."""
+    from seco.demo import Demo, run_demo
+
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo-out"), help="folder for everything (default: demo-out)"
+    )
+    configs.add_arguments(parser, Demo)
+    json_flag(parser)
+    args = parser.parse_args(argv)
+    rows = run_demo(configs.from_args(Demo, args), args.out)
+    if args.json:
+        write_rows(args.json, rows)
+    return 0

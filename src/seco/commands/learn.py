@@ -1,0 +1,100 @@
+"""`seco views` and `seco pretrain`: what a method sees, and what it learns."""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seco import config as configs
+from seco.errors import ConfigError
+from seco.runs import CONFIG_NAME
+
+
+def views(parser: argparse.ArgumentParser, argv: list[str]) -> int:
+    """`seco views DATASET --method M --out FILE`: the same draws as in training with these settings."""
+    from seco.train.preview import preview
+
+    parser.add_argument("data", type=Path, metavar="DATASET")
+    parser.add_argument(
+        "--out", type=Path, default=Path("views.png"), help="picture to write (default: views.png)"
+    )
+    parser.add_argument("--places", type=int, default=4, help="places to show (default: 4)")
+    parser.add_argument("--epoch", type=int, default=0, help="whose draws to show (default: 0)")
+    config, args = pretrain_config(parser, argv, skip=("data",))
+    config = dataclasses.replace(config, data=args.data)
+    for line in preview(config, args.out, num_places=args.places, epoch=args.epoch):
+        print(line)
+    print(args.out)
+    return 0
+
+
+def pretrain_config(
+    parser: argparse.ArgumentParser, argv: list[str], *, skip: tuple[str, ...] = ()
+) -> tuple[Any, argparse.Namespace]:
+    """Add the flags of a run and of its method; return the config from file and flags."""
+    from seco.methods import _contract as methods
+    from seco.train.settings import Pretrain
+
+    first = type(parser)(prog=parser.prog, add_help=False, allow_abbrev=False)
+    first.add_argument("--method")
+    first.add_argument("--config", type=Path)
+    first.add_argument("--out", type=Path)
+    first.add_argument("--resume", action="store_true")
+    known, _ = first.parse_known_args(argv)
+    file = known.config
+    if known.resume and file is None and known.out is not None and (known.out / CONFIG_NAME).is_file():
+        file = known.out / CONFIG_NAME
+    values = configs.read_yaml(file) if file else {}
+    name = known.method or values.get("method") or "seco"
+    method = methods.find(str(name))
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="YAML file of these settings; flags override it"
+    )
+    configs.add_arguments(parser, Pretrain, skip=("method_options", *skip))
+    group = parser.add_argument_group(
+        f"settings of {name} ({', '.join(methods.names())}: see --method M --help)"
+    )
+    configs.add_arguments(group, method.Options)
+    args = parser.parse_args(argv)
+    given = vars(args)
+    own = {f.name for f in dataclasses.fields(method.Options)}
+    options: Mapping[str, Any] = values.get("method_options") or {}
+    if not isinstance(options, Mapping):
+        raise ConfigError(
+            f"method_options is a {type(options).__name__}; it must map setting names to values"
+        )
+    values["method_options"] = {**options, **{k: v for k, v in given.items() if k in own}}
+    if {"steps", "epochs"} & set(given):
+        # The flag takes the place of the file's length, whichever way either says it.
+        values = {k: v for k, v in values.items() if k not in ("steps", "epochs")}
+    common = {f.name for f in dataclasses.fields(Pretrain)} - {"method_options"}
+    values.update({k: v for k, v in given.items() if k in common and k not in skip})
+    config = configs.build(Pretrain, values)
+    config.options()
+    return config, args
+
+
+def pretrain(parser: argparse.ArgumentParser, argv: list[str]) -> int:
+    """`seco pretrain --data DATASET --method M --out RUN`."""
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="RUN", help="run folder to make, or to resume"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of --out")
+    config, args = pretrain_config(parser, argv)
+    from seco.report.curves import draw_curves
+    from seco.train.loop import InterruptedRunError
+    from seco.train.loop import pretrain as train
+
+    try:
+        finished = train(config, args.out, resume=args.resume, say=lambda line: print(line, flush=True))
+    except KeyboardInterrupt as err:
+        if not (args.out / CONFIG_NAME).is_file():
+            raise
+        raise InterruptedRunError(
+            f"stopped at once; go on from the newest checkpoint: seco pretrain --resume --out {args.out}"
+        ) from err
+    picture = draw_curves([args.out], args.out / "pictures" / "curves.png")
+    print(f"{args.out}: {finished.num_steps} steps in {finished.seconds:.0f} s; curves: {picture}")
+    print(f"next: seco evaluate {args.out} random:{config.encoder} colour --task place --data {config.data}")
+    return 0
