@@ -229,18 +229,18 @@ def write_cog(
     if not 1 <= level <= 9:
         raise ConfigError(f"deflate level {level}; it must be 1 (fast) to 9 (small)")
     temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    counts = np.zeros(cog.num_blocks, np.int64)
+    # The header's length does not depend on the sizes of blocks, which are known only at the end.
+    length = len(pack_header(cog, offsets=counts, counts=counts, compress=compress))
     try:
         with temporary.open("wb") as file:
-            counts = np.zeros(cog.num_blocks, np.int64)
-            # The header's length does not depend on the sizes of blocks, which are known only at the end.
-            head = pack_header(cog, offsets=counts, counts=counts, compress=compress)
-            file.write(bytes(len(head)))
+            file.seek(length)
             for number in range(cog.num_blocks):
-                data = _encoded(cog.pixels(number), compress=compress, level=level)
+                data = _encoded(_made(cog, number, path), compress=compress, level=level)
                 file.write(_framed(data))
                 counts[number] = len(data)
-            frames = np.cumsum(counts + tiff.LEADER_BYTES + tiff.TRAILER_BYTES)
-            offsets = len(head) + frames - counts - tiff.TRAILER_BYTES
+            ends = length + np.cumsum(counts + tiff.LEADER_BYTES + tiff.TRAILER_BYTES)
+            offsets = ends - counts - tiff.TRAILER_BYTES
             file.seek(0)
             file.write(pack_header(cog, offsets=offsets, counts=counts, compress=compress))
         temporary.replace(path)
@@ -249,7 +249,14 @@ def write_cog(
     finally:
         with contextlib.suppress(OSError):  # where the folder cannot be written, nothing was left in it
             temporary.unlink(missing_ok=True)
-    return len(head) + int(frames[-1])
+    return int(ends[-1])
+
+
+def _made(cog: VirtualCog, number: int, path: Path) -> np.ndarray:
+    try:
+        return cog.pixels(number)
+    except OSError as err:  # not to be taken for the disk that is written to
+        raise DatasetError(f"cannot make the pixels of {path}: {err}") from err
 
 
 def pack_header(
