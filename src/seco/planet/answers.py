@@ -57,12 +57,14 @@ class Answer:
         headers: names and values, without Date and Content-Length.
         length_bytes: of the body.
         body: gives the body in pieces.
+        counts: whether it is one of those that the server counts.
     """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     length_bytes: int = 0
     body: Callable[[], Iterator[Piece]] = lambda: iter(())
+    counts: bool = True
 
 
 def plain(status: int, text: str, *headers: tuple[str, str], media_type: str = "text/plain") -> Answer:

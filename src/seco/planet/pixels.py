@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -32,7 +33,7 @@ class PixelServer:
     """Serves what `find` gives for a path: HTTP/1.1, GET and HEAD, ranges, conditions, faults on schedule.
 
     Blocks of virtual COGs are kept in memory up to a bound, and made once when several clients ask. `/_stats` answers
-    with the counts of `stats` as JSON, and `/_sign?href=...` with a signed href; neither of these two fails.
+    with the counts of `stats` as JSON, and `/_sign?href=...` with a signed href; these two are not counted and do not fail.
 
     Args:
         find: gives what stands behind a path (decoded, without its query), None where there is nothing. Called from
@@ -87,7 +88,7 @@ class PixelServer:
 
     @property
     def stats(self) -> dict[str, Any]:
-        """Counts so far: requests, body bytes, statuses, faults by kind, blocks made and found."""
+        """Counts so far: requests (GET and HEAD), body bytes, statuses, faults by kind, blocks made and found."""
         with self._lock:
             return {
                 "requests": self._num_requests,
@@ -180,7 +181,7 @@ class PixelServer:
         parts = urllib.parse.urlsplit(target)
         path = urllib.parse.unquote(parts.path)
         if path in ("/_stats", "/_sign"):
-            return self._about_itself(path, parts.query), Verdict()
+            return dataclasses.replace(self._about_itself(path, parts.query), counts=False), Verdict()
         asked = (headers.get("Range") or "").replace(" ", "").lower()
         verdict = self._verdict(path, asked)
         fault = verdict.fault
