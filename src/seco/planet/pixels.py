@@ -22,7 +22,7 @@ from seco.planet.connections import Listener, is_loopback
 from seco.planet.faults import BODY_KINDS, FaultSchedule, Verdict
 
 CACHE_BYTES = 256 * 2**20
-MAX_REMEMBERED = 1_000_000
+MAX_REMEMBERED = 250_000
 """Paths and ranges whose attempts are counted; beyond, the first ones start at one again."""
 SIGNED_S = 3600.0
 """How long a signed href holds where no fault says otherwise."""
@@ -178,14 +178,16 @@ class PixelServer:
             target: what stands in the request line.
             headers: those of `CONDITIONS` that the request has.
         """
-        parts = urllib.parse.urlsplit(target)
-        path = urllib.parse.unquote(parts.path)
+        if target.lower().startswith("http://"):  # as a proxy's clients ask
+            target = "/" + target[7:].partition("/")[2]
+        raw, _, query = target.partition("?")
+        path = urllib.parse.unquote(raw)
         if path in ("/_stats", "/_sign"):
-            return dataclasses.replace(self._about_itself(path, parts.query), counts=False), Verdict()
+            return dataclasses.replace(self._about_itself(path, query), counts=False), Verdict()
         asked = (headers.get("Range") or "").replace(" ", "").lower()
         verdict = self._verdict(path, asked)
         fault = verdict.fault
-        if not self._is_signed(path, parts.query):
+        if not self._is_signed(path, query):
             self.count(faults=("expire",))
             return plain(403, "signature missing, wrong or expired (simulated)\n"), Verdict()
         if fault is not None and fault.kind not in BODY_KINDS:
@@ -212,7 +214,10 @@ class PixelServer:
         href = dict(urllib.parse.parse_qsl(query)).get("href", "")
         if not href:
             return plain(400, "no href; ask for /_sign?href=...\n")
-        signed = self.sign(href)
+        try:
+            signed = self.sign(href)
+        except ValueError as err:
+            return plain(400, f"href {href!r}: {err}\n")
         until = int(dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(signed).query))["se"])
         expiry = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return plain(

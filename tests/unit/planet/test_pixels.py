@@ -187,6 +187,9 @@ def test_requests_that_are_no_http(server: PixelServer) -> None:
     assert b" 400 " in talk(server, b"\x00\x01 nonsense x y z\r\n\r\n")
     assert b" 414 " in talk(server, b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n\r\n")
     assert b" 431 " in talk(server, b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n")
+    assert get(server, "//[/a.tif", Range="bytes=0-1").status == 206  # no host that could be malformed
+    assert b" 404 " in talk(server, b"GET /%00%ff[ HTTP/1.0\r\n\r\n")
+    assert talk(server, b"GET http://x/a.tif HTTP/1.0\r\nRange: bytes=0-1\r\n\r\n").endswith(b"\r\n\r\nII")
     # The body of a GET is not taken for the next request.
     data = talk(
         server, b"GET /a.tif HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1\r\nContent-Length: 4\r\n\r\nGET "
@@ -468,6 +471,29 @@ def test_signatures_expire() -> None:
         assert get(server, signed, Range="bytes=0-1").status == 403
         assert server.stats["faults"] == {"expire": 4}
         assert get(server, "/_sign").status == 400
+        assert get(server, "/_sign?href=http://[").status == 400
+
+
+def test_attempts_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seco.planet.pixels.MAX_REMEMBERED", 2)
+    with serve("500 times=1") as server:
+        paths = ["/1.tif", "/2.tif", "/1.tif", "/2.tif", "/3.tif", "/2.tif", "/1.tif"]
+        assert [outcome(server, path) for path in paths] == ["500", "500", "ok", "ok", "500", "ok", "500"]
+
+
+def test_gdal_retries_its_way_through() -> None:
+    cog = make(1000, 700)
+    settings = {
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_HTTP_MAX_RETRY": "10",
+        "GDAL_HTTP_RETRY_DELAY": "0.01",
+    }
+    with serve("503@0.3; 429@0.2 retry-after=0", seed=2, find={"/retried.tif": cog}.get) as server:
+        with rasterio.Env(**settings), rasterio.open(f"/vsicurl/{server.url}/retried.tif") as d:
+            for row in range(0, 700, 100):
+                window = Window(30, row, 900, 100)
+                np.testing.assert_array_equal(d.read(1, window=window), oracle(1, 30, row, 900, 100))
+        assert set(server.stats["faults"]) == {"429", "503"}
 
 
 def test_two_runs_are_equal_and_retries_get_through() -> None:
