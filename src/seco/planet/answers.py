@@ -87,7 +87,7 @@ def resource(found: Found, *, path: str, cache: BlockCache) -> Resource:
     """
     if isinstance(found, VirtualCog):
         cog = found
-        etag = _digest(path.encode("utf-8", "surrogatepass"), cog.header())
+        etag = _digest(path.encode("utf-8", "surrogatepass"), cog.header().rstrip(b"\0"))
 
         def slot(number: int) -> bytes:
             return cache.get((etag, number), lambda: cog.slot(number))

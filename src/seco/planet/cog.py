@@ -28,6 +28,9 @@ from seco.planet import tiff
 
 CLASSIC_LIMIT_BYTES = 4_000_000_000
 """Larger pictures become BigTIFF. Under the 2**32 that classic TIFF can address by more than deflate can add."""
+HEADER_UNIT_BYTES = 65_536
+"""The header of a virtual picture is filled up to a multiple of this. Readers ask for the first 16 or 32 KiB of a file,
+and would have a block of pixels made with every header."""
 MAX_BLOCKS = 1_000_000
 """The header holds 12 or 16 bytes a block, and every reader fetches it first."""
 
@@ -294,7 +297,12 @@ def pack_header(
             entries.append(tiff.text(tiff.GDAL_NODATA, str(cog.nodata)))
         entries += _of_the_whole(cog) if level.decimation == 1 else _of_an_overview()
         directories.append(entries)
-    return tiff.pack(directories, form="big" if cog.is_big else "classic")
+    head = tiff.pack(directories, form="big" if cog.is_big else "classic")
+    return (
+        head
+        if compress == "deflate"
+        else head.ljust(-(-len(head) // HEADER_UNIT_BYTES) * HEADER_UNIT_BYTES, b"\0")
+    )
 
 
 def _of_the_whole(cog: VirtualCog) -> list[tiff.Entry]:
