@@ -213,7 +213,7 @@ class VirtualCog:
 
 
 def write_cog(
-    cog: VirtualCog, path: Path, *, compress: Literal["deflate", "none"] = "deflate", level: int = 6
+    cog: VirtualCog, path: Path, *, compress: Literal["deflate", "none"] = "deflate", level: int = 1
 ) -> int:
     """Write a picture to disk, block by block, all levels with the very pixels that the virtual one serves.
 
@@ -221,7 +221,8 @@ def write_cog(
         cog: the picture.
         path: where to; a file that is there is replaced once the new one is complete.
         compress: `deflate` with horizontal differences (predictor 2), or `none` for the bytes of the virtual picture.
-        level: effort of deflate, 1 (fast) to 9 (small).
+        level: effort of deflate, 1 (fast) to 9 (small); on noise like a sensor's, 6 takes four times as long as 1 and saves
+            half a per cent.
 
     Returns:
         Size of the file in bytes.

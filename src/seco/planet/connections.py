@@ -146,12 +146,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         slow = "trickle" if has_body and verdict.bytes_per_s else None
         if answer.counts:
             self.server.owner.count(status=answer.status, faults=tuple(k for k in (fault, slow) if k))
-        if fault in ("reset", "truncate"):
-            self.close_connection = True
         body = _spoilt(_chain(first, rest), fault, verdict.draw % max(answer.length_bytes, 1))
         num_sent = self._out(answer, body, verdict.bytes_per_s)
         if has_body and num_sent < answer.length_bytes:
-            self.close_connection = True  # a file that became shorter; the client must not wait for the rest
+            # Cut off, or a file that became shorter. The head did not say so: only the client's own count can tell.
+            self.close_connection = True
         if fault == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -161,7 +160,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         lines += [f"{name}: {value}" for name, value in answer.headers]
         if status != http.HTTPStatus.NOT_MODIFIED:
             lines.append(f"Content-Length: {answer.length_bytes}")
-        # A body that breaks off is announced as one that does not, so that only the client's own count can tell.
         if self.close_connection:
             lines.append("Connection: close")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

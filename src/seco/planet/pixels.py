@@ -189,7 +189,9 @@ class PixelServer:
         fault = verdict.fault
         if not self._is_signed(path, query):
             self.count(faults=("expire",))
-            return plain(403, "signature missing, wrong or expired (simulated)\n"), Verdict()
+            return plain(403, "signature missing, wrong or expired (simulated)\n"), Verdict(
+                delay_s=verdict.delay_s
+            )
         if fault is not None and fault.kind not in BODY_KINDS:
             self.count(faults=(fault.kind,))
             retry = () if fault.retry_after_s is None else (("Retry-After", str(fault.retry_after_s)),)

@@ -458,6 +458,15 @@ def test_slow_answers() -> None:
         assert server.stats["faults"] == {"delay": 1, "trickle": 1}
 
 
+def test_a_broken_answer_does_not_announce_it() -> None:
+    with serve("truncate times=1") as server:
+        data = talk(server, b"GET /a.tif HTTP/1.1\r\nHost: x\r\nRange: bytes=100000-100999\r\n\r\n")
+        head, _, body = data.partition(b"\r\n\r\n")
+        assert b"Content-Length: 1000" in head
+        assert b"Connection: close" not in head
+        assert len(body) < 1000
+
+
 def test_without_a_body_there_is_nothing_to_spoil() -> None:
     with serve("truncate; corrupt; trickle=1") as server:
         assert get(server, "/a.tif", "HEAD").status == 200
