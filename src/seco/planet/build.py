@@ -104,9 +104,7 @@ def _classes(ground: Ground, day: datetime.date) -> UInt8[np.ndarray, "px px"]:
     return _GROUP_OF[_inner(ground.code_on(day)) // VARIANTS % len(Surface)]
 
 
-def build_dataset(
-    build: Build, out: Path, *, say: Callable[[str], None] = lambda _: None
-) -> ImportReport:
+def build_dataset(build: Build, out: Path, *, say: Callable[[str], None] = lambda _: None) -> ImportReport:
     """Simulate a dataset at `out`; the same settings make the same bytes of pixels on any number of processes.
 
     Beside the dataset's own files lies `truth/`: what an image never tells (docs/planet.md).

@@ -170,7 +170,9 @@ class _Sites:
         letter = np.array([name[0] for name in _climate_names()[spots.climate]])
         zone_lat = np.round(spots.lat / LAT_STEP) * LAT_STEP
         zones, zone = np.unique(
-            np.stack([spots.climate.astype(np.float32), zone_lat.astype(np.float32)], axis=1), axis=0, return_inverse=True
+            np.stack([spots.climate.astype(np.float32), zone_lat.astype(np.float32)], axis=1),
+            axis=0,
+            return_inverse=True,
         )
         # The lie of the land: fields of one region point one way, and are of one size.
         region = (i // 12, j // 12)
@@ -210,7 +212,13 @@ class _Parcels:
 
     @classmethod
     def of(
-        cls, x: np.ndarray, y: np.ndarray, blocks: Cells, sites: _Sites, key: tuple[int, ...], origin: tuple[int, int]
+        cls,
+        x: np.ndarray,
+        y: np.ndarray,
+        blocks: Cells,
+        sites: _Sites,
+        key: tuple[int, ...],
+        origin: tuple[int, int],
     ) -> _Parcels:
         cos, sin = np.cos(sites.angle).astype(np.float32), np.sin(sites.angle).astype(np.float32)
         size = sites.field_px.astype(np.float32)
@@ -227,7 +235,9 @@ class _Parcels:
 
     def draw(self, which: int) -> Float32[np.ndarray, "h w"]:
         """Return one of four random numbers of each pixel's parcel, 0-1."""
-        return ((self.hash >> np.uint64(16 * which)) & np.uint64(0xFFFF)).astype(np.float32) * np.float32(1 / 65536)
+        return ((self.hash >> np.uint64(16 * which)) & np.uint64(0xFFFF)).astype(np.float32) * np.float32(
+            1 / 65536
+        )
 
 
 def _put(
@@ -243,7 +253,9 @@ def _wild(
     """Return surfaces and variants of land that nobody ploughs: patches of a fractal field, in shares of the land cover."""
     shares = sites.mixture[:, list(_ORDER)]
     bounds = np.cumsum(shares, axis=1) / np.maximum(shares.sum(axis=1, keepdims=True), 1e-6)
-    wildness = even(field(cols, rows, key=(*key, _WILDNESS, 0), period_px=160, octaves=6, gain=0.6), octaves=6, gain=0.6)
+    wildness = even(
+        field(cols, rows, key=(*key, _WILDNESS, 0), period_px=160, octaves=6, gain=0.6), octaves=6, gain=0.6
+    )
     step = np.zeros(wildness.shape, np.int32)
     for k in range(len(_ORDER) - 1):
         step += wildness > bounds[:, k].astype(np.float32)[blocks.index]
@@ -290,7 +302,10 @@ def _roads(surface: np.ndarray, blocks: Cells, sites: _Sites, key: tuple[int, ..
     near = blocks.edge_px < 1.5
     a, b = blocks.index[near], blocks.beyond[near]
     rank = np.where(sites.kind == TOWN, 0.98, np.where(sites.kind == FARM, 0.75, 0.1)).astype(np.float32)
-    pair = (np.minimum(sites.hash[a], sites.hash[b]).view(np.int64), np.maximum(sites.hash[a], sites.hash[b]).view(np.int64))
+    pair = (
+        np.minimum(sites.hash[a], sites.hash[b]).view(np.int64),
+        np.maximum(sites.hash[a], sites.hash[b]).view(np.int64),
+    )
     there = uniform(*key, _ROAD, 0, *pair) < np.maximum(rank[a], rank[b])
     width = np.where(uniform(*key, _ROAD, 1, *pair) > 0.85, 1.5, 0.7).astype(np.float32)
     road = near.copy()
@@ -361,12 +376,23 @@ def _changes(
             where = inside & np.isin(surface, _LEAFY)
             kind, new = "forest cut", np.full(int(where.sum()), int(Surface.CUT_FOREST), np.int32)
         else:
-            open_land = (Surface.GRASS, Surface.SHRUB, Surface.WINTER_CROP, Surface.SUMMER_CROP, Surface.PADDY, Surface.BARE)
+            open_land = (
+                Surface.GRASS,
+                Surface.SHRUB,
+                Surface.WINTER_CROP,
+                Surface.SUMMER_CROP,
+                Surface.PADDY,
+                Surface.BARE,
+            )
             where = inside & np.isin(surface, open_land)
             kind = "district built"
             # What is not yet built on is raw ground; parks and gardens come with the years.
             planned = town[0][where]
-            new = np.where(np.isin(planned, (Surface.GARDEN, Surface.GRASS, Surface.BROADLEAF)), Surface.RAW_GROUND, planned)
+            new = np.where(
+                np.isin(planned, (Surface.GARDEN, Surface.GRASS, Surface.BROADLEAF)),
+                Surface.RAW_GROUND,
+                planned,
+            )
         if where.any():
             found.append((kind, day, where, new.astype(np.int32)))
     return sorted(found, key=lambda f: f[1])

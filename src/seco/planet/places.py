@@ -135,7 +135,9 @@ def choose_days(planet: Planet, place: Place, build: Build) -> list[datetime.dat
     part = (build.last - build.first).days / build.num_dates
     key = (planet.seed, _SHIFT, place.epsg, place.left_m, place.top_m)
     shift = float(uniform(*key))
-    visible = [sees(place, build.patch_px, build.first + datetime.timedelta(days=n)) for n in range(CYCLE.days)]
+    visible = [
+        sees(place, build.patch_px, build.first + datetime.timedelta(days=n)) for n in range(CYCLE.days)
+    ]
     days = []
     for k in range(build.num_dates):
         first = build.first + datetime.timedelta(days=round(k * part))
@@ -149,9 +151,7 @@ def choose_days(planet: Planet, place: Place, build: Build) -> list[datetime.dat
     return days
 
 
-def _clear_day(
-    planet: Planet, place: Place, build: Build, candidates: list[datetime.date]
-) -> datetime.date:
+def _clear_day(planet: Planet, place: Place, build: Build, candidates: list[datetime.date]) -> datetime.date:
     if not build.min_clear or len(candidates) == 1:
         return candidates[0]
     best, best_clear = candidates[0], -1.0

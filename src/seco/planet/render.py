@@ -139,7 +139,10 @@ class View:
     def _snow_cover(self, surface: np.ndarray) -> Float32[np.ndarray, "h w"] | None:
         """Return how much snow shows on each pixel, or None where there is none."""
         share = np.array(
-            [year(int(c), float(lat)).snow[min(self.day.timetuple().tm_yday, 365) - 1] for c, lat in self.ground.zones]
+            [
+                year(int(c), float(lat)).snow[min(self.day.timetuple().tm_yday, 365) - 1]
+                for c, lat in self.ground.zones
+            ]
         ).astype(np.float32)
         if share.max() < 0.02:
             return None
@@ -216,7 +219,9 @@ def stored(
     return np.clip(np.rint(noisy * QUANTIFICATION + offset_dn), 1, 65535).astype(np.uint16)
 
 
-def coordinates(start_m: int, *, num: int, pixel_m: int, decimation: int = 1, axis: str) -> Int64[np.ndarray, " n"]:
+def coordinates(
+    start_m: int, *, num: int, pixel_m: int, decimation: int = 1, axis: str
+) -> Int64[np.ndarray, " n"]:
     """Return the 10 m columns (axis `x`) or rows (`y`) below `num` native pixels, of which every `decimation`-th is taken."""
     first = start_m // 10 if axis == "x" else -start_m // 10
     sub = pixel_m // 10
@@ -282,7 +287,9 @@ def picture(
     return Picture(pixels=pixels, clear_fraction=clear, snow_fraction=view.snow_share)
 
 
-def clear_fraction(planet: Planet, *, epsg: int, left_m: int, top_m: int, size_px: int, day: datetime.date) -> float:
+def clear_fraction(
+    planet: Planet, *, epsg: int, left_m: int, top_m: int, size_px: int, day: datetime.date
+) -> float:
     """Return about what `picture` would say of a window's clear fraction, from every sixth pixel and without painting it."""
     cols = left_m // 10 + np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64)
     rows = -top_m // 10 + np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64)
@@ -328,7 +335,14 @@ def _view(
 
 @functools.lru_cache(maxsize=8)
 def _window(
-    planet: Planet, epsg: int, left_m: int, top_m: int, width_px: int, height_px: int, decimation: int, pixel_m: int
+    planet: Planet,
+    epsg: int,
+    left_m: int,
+    top_m: int,
+    width_px: int,
+    height_px: int,
+    decimation: int,
+    pixel_m: int,
 ) -> Ground:
     cols = coordinates(left_m, num=width_px, pixel_m=pixel_m, decimation=decimation, axis="x")
     rows = coordinates(top_m, num=height_px, pixel_m=pixel_m, decimation=decimation, axis="y")

@@ -27,9 +27,28 @@ def _wave(turns: int, start: float) -> np.ndarray:
 _BRIGHT, _EARLY, _PALE = _wave(1, 0.0), _wave(2, 0.15), _wave(3, 0.4)
 
 # Days from the height of the region's green season: green leaf, and straw where leaf is gone, of a sown field.
-_WINTER_LEAF = ((-182, 0.1), (-150, 0.2), (-90, 0.35), (-50, 0.8), (-25, 1.0), (0, 0.9), (20, 0.4), (35, 0.05), (182, 0.1))
+_WINTER_LEAF = (
+    (-182, 0.1),
+    (-150, 0.2),
+    (-90, 0.35),
+    (-50, 0.8),
+    (-25, 1.0),
+    (0, 0.9),
+    (20, 0.4),
+    (35, 0.05),
+    (182, 0.1),
+)
 _WINTER_STRAW = ((-182, 0.0), (5, 0.0), (25, 1.0), (60, 0.8), (110, 0.0), (182, 0.0))
-_SUMMER_LEAF = ((-182, 0.03), (-45, 0.05), (-10, 0.45), (20, 1.0), (55, 0.9), (85, 0.3), (100, 0.03), (182, 0.03))
+_SUMMER_LEAF = (
+    (-182, 0.03),
+    (-45, 0.05),
+    (-10, 0.45),
+    (20, 1.0),
+    (55, 0.9),
+    (85, 0.3),
+    (100, 0.03),
+    (182, 0.03),
+)
 _SUMMER_STRAW = ((-182, 0.0), (65, 0.0), (90, 1.0), (125, 0.7), (170, 0.0), (182, 0.0))
 
 
@@ -69,9 +88,7 @@ def year(climate: int, lat: float) -> Year:
     )  # fmt: skip
 
 
-def reflectance(
-    zones: Float32[np.ndarray, "n 2"], day: datetime.date
-) -> Float32[np.ndarray, "bands codes"]:
+def reflectance(zones: Float32[np.ndarray, "n 2"], day: datetime.date) -> Float32[np.ndarray, "bands codes"]:
     """Return the snow-free reflectance of every code of `Ground.code`, band by band.
 
     Args:
@@ -116,7 +133,9 @@ def _plants(cover: Cover, local: Year, doy: int) -> tuple[np.ndarray, np.ndarray
         leaf = _through(days, _WINTER_LEAF if winter else _SUMMER_LEAF)
         straw = _through(days, _WINTER_STRAW if winter else _SUMMER_STRAW)
         paddy = cover.dry == "turbid water"
-        return leaf * max(local.fertile, 0.45), _through(-days, ((-182, 0), (0, 0), (20, 1), (70, 1), (182, 0))) if paddy else straw
+        return leaf * max(local.fertile, 0.45), _through(
+            -days, ((-182, 0), (0, 0), (20, 1), (70, 1), (182, 0))
+        ) if paddy else straw
     spread = 9 if cover.cycle == "meadow" else 6
     at = (doy - 1 + np.round(spread * _EARLY).astype(int)) % 365
     relative = local.relative[at]

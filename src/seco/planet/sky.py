@@ -25,7 +25,18 @@ _REGION_PX = 3000
 
 # Mean share of sky under cloud when the satellite passes, by the first letters of the climate class (MODIS cloud
 # climatologies, King et al. 2013: two thirds of the globe, deserts a tenth).
-_CLOUDINESS = {"Af": 0.62, "Am": 0.55, "Aw": 0.42, "BW": 0.1, "BS": 0.26, "Cs": 0.32, "Cw": 0.42, "Cf": 0.55, "D": 0.58, "E": 0.6}
+_CLOUDINESS = {
+    "Af": 0.62,
+    "Am": 0.55,
+    "Aw": 0.42,
+    "BW": 0.1,
+    "BS": 0.26,
+    "Cs": 0.32,
+    "Cw": 0.42,
+    "Cf": 0.55,
+    "D": 0.58,
+    "E": 0.6,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +89,9 @@ def sky(
 
 def _clouds(x: np.ndarray, y: np.ndarray, key: tuple[int, ...]) -> Float32[np.ndarray, "h w"]:
     shape = even(
-        field(x, y, key=(*key, _CLOUD), period_px=_PERIOD_PX, octaves=_OCTAVES, gain=_GAIN), octaves=_OCTAVES, gain=_GAIN
+        field(x, y, key=(*key, _CLOUD), period_px=_PERIOD_PX, octaves=_OCTAVES, gain=_GAIN),
+        octaves=_OCTAVES,
+        gain=_GAIN,
     )
     clear = 1 - _cloudiness(x, y, key)
     opacity = np.clip((shape - clear) / np.maximum(0.06 + 0.1 * (1 - clear), 1e-3), 0, 1)
@@ -92,7 +105,9 @@ def _cloudiness(x: np.ndarray, y: np.ndarray, key: tuple[int, ...]) -> Float32[n
     mean = interpolate(x, y, period_px=_REGION_PX, lattice=usual, first=(int(i[0, 0]), int(j[0, 0])))
     # Weather: whole fronts of 500 km come over or stay away, so that a day is rather overcast or clear than half of both.
     weather = even(field(x, y, key=(*key, _WEATHER), period_px=50_000), octaves=1)
-    return np.clip(mean + 1.1 * (weather - 0.5) * np.minimum(1, 4 * mean * (1 - mean)), 0, 1).astype(np.float32)
+    return np.clip(mean + 1.1 * (weather - 0.5) * np.minimum(1, 4 * mean * (1 - mean)), 0, 1).astype(
+        np.float32
+    )
 
 
 @functools.lru_cache(maxsize=65536)
