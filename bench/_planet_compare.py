@@ -46,7 +46,9 @@ _COOL, _MILD = ("Df", "Cfb"), ("Cfb", "Cfa", "Dfb")
 _ANYWHERE = (-90, 90)
 
 
-def _wanted(title: str, *real: tuple[str, str], show: tuple[str, ...], of: tuple[str, ...], lat: tuple[float, float]) -> Wanted:
+def _wanted(
+    title: str, *real: tuple[str, str], show: tuple[str, ...], of: tuple[str, ...], lat: tuple[float, float]
+) -> Wanted:
     return Wanted(title=title, real=real, surfaces=show, climates=of, lat=lat)
 
 
@@ -280,10 +282,10 @@ def curve_table(pairs: Sequence[Pair], seasonal_pairs: Sequence[SeasonPair]) -> 
         "|---|---|---|---|---|---|",
     ]
     for s in seasonal_pairs:
-        lines.append(
-            f"| {s.title} | {s.patches} | {correlation(s.expected_green, s.green):.2f} "
-            f"| {correlation(s.expected_green, s.ndvi):.2f} | {correlation(s.expected_snow, s.snow):.2f} | {np.nanmean(s.snow - s.expected_snow):+.3f} |"
-        )
+        alike = [correlation(s.expected_green, s.green), correlation(s.expected_green, s.ndvi)]
+        alike.append(correlation(s.expected_snow, s.snow))
+        numbers = " | ".join(f"{r:.2f}" for r in alike)
+        lines.append(f"| {s.title} | {s.patches} | {numbers} | {np.nanmean(s.snow - s.expected_snow):+.3f} |")
     return "\n".join([*lines, "\n`nan`: fewer than four months, or a curve that hardly moves.\n"])
 
 

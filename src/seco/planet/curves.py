@@ -18,7 +18,6 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from seco.errors import ConfigError
-from seco.places.rasters import climate
 
 BAND_DEG = 10
 NUM_BANDS = 180 // BAND_DEG
@@ -42,14 +41,14 @@ class Season(NamedTuple):
     snow: Float[np.ndarray, " *shape"]
 
 
-def seasonal(code: str | int, lat: ArrayLike, day_of_year: ArrayLike) -> Season:
+def seasonal(code: str, lat: ArrayLike, day_of_year: ArrayLike) -> Season:
     """Return greenness and snow of a climate.
 
     Linear between the middles of months, round the end of the year, and between the middles of latitude bands; beyond
     85 degrees as at 85.
 
     Args:
-        code: Koeppen class, as `Cfb` or as its number in `seco.places.rasters.climate`.
+        code: Koeppen class, as `Cfb`.
         lat: degrees, -90 to 90.
         day_of_year: 1 is the first of January; fractions, and days of any year's turn, are fine.
 
@@ -60,26 +59,20 @@ def seasonal(code: str | int, lat: ArrayLike, day_of_year: ArrayLike) -> Season:
         ConfigError: there is no such climate, or a number is not finite or out of range.
     """
     cycles = _filled()
-    name = _name(code) if isinstance(code, int) else code
-    if name not in cycles:
-        raise ConfigError(f"climate {(name or code)!r} has no seasons; known: {', '.join(cycles)}")
+    if code not in cycles:
+        raise ConfigError(f"climate {code!r} has no seasons; known: {', '.join(cycles)}")
     north, day = np.asarray(lat, np.float64), np.asarray(day_of_year, np.float64)
     if (wrong := north[~(np.abs(north) <= 90)]).size:
         raise ConfigError(f"latitude {wrong[0]}; between -90 and 90 degrees")
     if (wrong := day[~np.isfinite(day)]).size:
         raise ConfigError(f"day of the year {wrong[0]}; a finite number of days")
-    green, snow = (_at(cycle, north, day) for cycle in cycles[name])
+    green, snow = (_at(cycle, north, day) for cycle in cycles[code])
     return Season(green=green, snow=snow)
 
 
 def climates() -> tuple[str, ...]:
     """Return the Koeppen classes that have seasons."""
     return tuple(_filled())
-
-
-def _name(code: int) -> str:
-    classes = climate().classes
-    return classes[code] if 0 <= code < len(classes) else ""
 
 
 def _at(cycle: Cycle, lat: np.ndarray, day: np.ndarray) -> Float[np.ndarray, " *shape"]:
