@@ -28,7 +28,7 @@ class Wanted:
     Attributes:
         title: its name in tables.
         real: site (the start of its name) and class.
-        surfaces: names of the planet's surfaces.
+        surfaces: names of the planet's classes, or `cloud`.
         climates: Koeppen classes, by their first letters, of places that may stand beside it.
         lat: and their latitudes, south and north.
     """
@@ -40,8 +40,6 @@ class Wanted:
     lat: tuple[float, float]
 
 
-_CROPS = ("WINTER_CROP", "SUMMER_CROP")
-_BUILT = ("ASPHALT", "ROOF_RED", "ROOF_GREY", "ROOF_WHITE", "GARDEN")
 _COOL, _MILD = ("Df", "Cfb"), ("Cfb", "Cfa", "Dfb")
 _ANYWHERE = (-90, 90)
 
@@ -53,18 +51,18 @@ def _wanted(
 
 
 WANTED = (
-    _wanted("broadleaf forest, 49 N", ("T31UFQ", "broadleaf forest"), show=("BROADLEAF",), of=_MILD, lat=(44, 56)),
-    _wanted("spruce, 49 N", ("T31UFQ", "spruce"), show=("CONIFER",), of=_MILD, lat=(44, 56)),
-    _wanted("conifers, 59 N", ("241", "tree"), show=("CONIFER",), of=_COOL, lat=(53, 66)),
-    _wanted("grass, 59 N", ("241", "grass"), show=("GRASS",), of=_COOL, lat=(53, 66)),
-    _wanted("shrub, 59 N", ("241", "shrub"), show=("SHRUB",), of=_COOL, lat=(50, 66)),
-    _wanted("grass, 47 N", ("225", "grass"), show=("GRASS",), of=_MILD, lat=(43, 52)),
-    _wanted("crop, 47 N", ("225", "crop"), show=_CROPS, of=_MILD, lat=(43, 52)),
-    _wanted("built, 47 N", ("225", "built"), show=_BUILT, of=_MILD, lat=(43, 52)),
-    _wanted("grass, 39 N dry summer", ("0_", "grass"), show=("GRASS",), of=("Cs",), lat=(32, 45)),
-    _wanted("shrub, 39 N dry summer", ("0_", "shrub"), show=("SHRUB",), of=("Cs",), lat=(32, 45)),
-    _wanted("crop, 39 N dry summer", ("0_", "crop"), show=_CROPS, of=("Cs",), lat=(32, 45)),
-    _wanted("water, 53 N", ("T29UNU", "water"), show=("WATER", "TURBID_WATER"), of=("",), lat=_ANYWHERE),
+    _wanted("broadleaf forest, 49 N", ("T31UFQ", "broadleaf forest"), show=("broadleaf forest",), of=_MILD, lat=(44, 56)),
+    _wanted("spruce, 49 N", ("T31UFQ", "spruce"), show=("conifer forest",), of=_MILD, lat=(44, 56)),
+    _wanted("conifers, 59 N", ("241", "tree"), show=("conifer forest",), of=_COOL, lat=(53, 66)),
+    _wanted("grass, 59 N", ("241", "grass"), show=("grass",), of=_COOL, lat=(53, 66)),
+    _wanted("shrub, 59 N", ("241", "shrub"), show=("shrub",), of=_COOL, lat=(50, 66)),
+    _wanted("grass, 47 N", ("225", "grass"), show=("grass",), of=_MILD, lat=(43, 52)),
+    _wanted("crop, 47 N", ("225", "crop"), show=("crop",), of=_MILD, lat=(43, 52)),
+    _wanted("built, 47 N", ("225", "built"), show=("built",), of=_MILD, lat=(43, 52)),
+    _wanted("grass, 39 N dry summer", ("0_", "grass"), show=("grass",), of=("Cs",), lat=(32, 45)),
+    _wanted("shrub, 39 N dry summer", ("0_", "shrub"), show=("shrub",), of=("Cs",), lat=(32, 45)),
+    _wanted("crop, 39 N dry summer", ("0_", "crop"), show=("crop",), of=("Cs",), lat=(32, 45)),
+    _wanted("water, 53 N", ("T29UNU", "water"), show=("water",), of=("",), lat=_ANYWHERE),
     _wanted(
         "cloud, 53 N", ("T29UNU", "cloud_medium"), ("T29UNU", "cloud_high"), show=("cloud",), of=("",), lat=_ANYWHERE
     ),

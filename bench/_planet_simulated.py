@@ -1,4 +1,4 @@
-"""A simulated planet's dataset as sites: pixels from the dataset, what they truly are from the planet that made it."""
+"""A simulated planet's dataset as sites: pixels from the dataset, what they truly are from the truth beside it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from _planet_sites import Site
 
 from seco.data.dataset import Dataset, open_dataset
 from seco.places.rasters import climate
-from seco.planet.render import MARGIN_PX, picture, window_ground
-from seco.planet.settings import Planet
-from seco.planet.surfaces import BANDS, Surface
+from seco.planet.surfaces import BANDS, CLASSES
 from seco.sensors.sentinel2 import SCL_CLASSES, SCL_UNCLEAR
 
 PIXEL_M = 20
-MIN_CLEAR = 0.05
+TRUTH_NAME = "truth"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +63,7 @@ def _place(dataset: Dataset, rows: range) -> Simulated:
             )
         frames.append(np.stack(stack))
     raw = np.stack(frames)
-    classes, names, scl = _truth(dataset, rows, raw.shape[2])
+    classes, names, scl = _truth(dataset, rows, int(dataset.place[rows[0]]), raw.shape[2])
     clear = ~np.isin(scl, SCL_UNCLEAR)
     site = Site(
         name=str(dataset.place_ids[dataset.place[rows[0]]]), lon=lon, lat=lat, gsd_m=float(PIXEL_M),
@@ -75,53 +73,24 @@ def _place(dataset: Dataset, rows: range) -> Simulated:
     return Simulated(site=site, scl=scl, raw=raw, climate=_climate(lon, lat))
 
 
-def _truth(dataset: Dataset, rows: range, size: int) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+def _truth(
+    dataset: Dataset, rows: range, place: int, size: int
+) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
     """Return surfaces and scene classes at 20 m: the planet's, or, of other imagery, one class, clear or not as a whole."""
-    planet = planet_of(dataset)
-    if planet is None:
-        clear = (
-            np.nan_to_num(dataset.column("clear_fraction")[rows.start : rows.stop].astype(float), nan=1.0)
-            > 0.9
-        )
-        scl = np.where(clear, SCL_CLASSES.index("vegetation"), SCL_CLASSES.index("cloud_high"))
+    truth = dataset.path / TRUTH_NAME
+    if not truth.is_dir():
+        clear = np.nan_to_num(dataset.column("clear_fraction")[rows.start : rows.stop].astype(float), nan=1.0)
+        scl = np.where(clear > 0.9, SCL_CLASSES.index("vegetation"), SCL_CLASSES.index("cloud_high"))
         return (
             np.zeros((size, size), int),
             ("all",),
             np.broadcast_to(scl[:, None, None], (len(rows), size, size)),
         )
-    crs, transform = dataset.index["crs"][rows[0]].as_py(), dataset.index["transform"][rows[0]].as_py()
-    epsg, (_, _, left, _, _, top) = int(crs.split(":")[1]), transform
-    ground = window_ground(planet, epsg=epsg, left_m=int(left), top_m=int(top), size_px=dataset.meta.patch_px)
-    inner = slice(MARGIN_PX, -MARGIN_PX)
-    surfaces, scenes = [], []
-    for day in dataset.dates[rows.start : rows.stop]:
-        when = day.astype(datetime.date)
-        fine = ground.surface_on(when)[inner, inner]
-        same = (
-            (fine[::2, ::2] == fine[1::2, ::2])
-            & (fine[::2, ::2] == fine[::2, 1::2])
-            & (fine[::2, ::2] == fine[1::2, 1::2])
-        )
-        surfaces.append(np.where(same, fine[::2, ::2], -1))
-        scenes.append(picture(planet, ground, epsg=epsg, day=when, bands=("SCL",)).pixels["SCL"])
-    return np.stack(surfaces), tuple(s.name for s in Surface), np.stack(scenes)
-
-
-def planet_of(dataset: Dataset) -> Planet | None:
-    """Return the planet that a dataset was made of, None where it is no simulation."""
-    said = dataset.meta.provenance
-    settings = said.get("planet", said.get("options", {}))
-    if (
-        "planet" not in str(said.get("importer", said.get("made by", said.get("source", ""))))
-        and "planet" not in said
-    ):
-        return None
-    known = {f.name: f.type for f in dataclasses.fields(Planet)}
-    values = {k: v for k, v in settings.items() if k in known}
-    for name in ("change_from", "change_to"):
-        if isinstance(values.get(name), str):
-            values[name] = datetime.date.fromisoformat(values[name])
-    return Planet(**values)
+    fine = np.load(truth / "surface.npy", mmap_mode="r")[place].astype(int)
+    corners = [fine[i : 2 * size : 2, j : 2 * size : 2] for i in (0, 1) for j in (0, 1)]
+    same = np.logical_and.reduce([c == corners[0] for c in corners])
+    scl = np.load(truth / "scl.npy", mmap_mode="r")[rows.start : rows.stop]
+    return np.where(same, corners[0], -1), CLASSES, np.asarray(scl)
 
 
 def _climate(lon: float, lat: float) -> str:

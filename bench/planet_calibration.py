@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument(
         "--simulated", type=Path, metavar="DATASET", help="a dataset made by `seco planet build`"
     )
-    parser.add_argument("--places", type=int, default=400, help="places of it to measure")
+    parser.add_argument("--places", type=int, default=400, help="places of each to measure")
     parser.add_argument(
         "--pictures", type=Path, default=REPO / "docs" / "pictures", help="where the pictures go"
     )
@@ -101,10 +101,10 @@ def surfaces(data: Path) -> dict[str, Any]:
     return out
 
 
-def side_by_side(data: Path, dataset: Path, *, places: int, out: Path) -> None:
+def side_by_side(data: Path, datasets: list[Path], *, places: int, out: Path) -> None:
     """Measure both sides, print their differences and draw them."""
     real = real_sites(data)
-    planet = list(simulated.read(dataset, max_places=places))
+    planet = [p for dataset in datasets for p in simulated.read(dataset, max_places=places)]
     print(f"{len(planet)} simulated places, {sum(len(p.site.dates) for p in planet)} patches\n")
     pairs = [compare.pair(want, real, planet) for want in compare.WANTED]
     seasons = compare.seasons(planet)
