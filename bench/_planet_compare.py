@@ -18,6 +18,7 @@ from seco.sensors.sentinel2 import SCL_CLASSES
 SHOWN = ("B02", "B03", "B04", "B8A", "B11", "B12")
 SAMPLE = 400
 """Pixels of one date that go into a histogram: so that no date outweighs the others."""
+_SNOW = SCL_CLASSES.index("snow")
 SKY = {"cloud": (8, 9), "cirrus": (10,), "cloud shadow": (3,)}
 
 
@@ -114,7 +115,9 @@ def pair(wanted: Wanted, real: Sequence[Site], planet: Sequence[Simulated]) -> P
         else:
             codes = [place.site.names.index(s) for s in wanted.surfaces if s in place.site.names]
             shape = (len(place.site.dates), *place.site.reflectance.shape[2:])
-            theirs.append((place.site, np.broadcast_to(np.isin(place.site.classes, codes), shape), None))
+            # The real sites have no date under snow.
+            there = np.broadcast_to(np.isin(place.site.classes, codes), shape) & (place.scl != _SNOW)
+            theirs.append((place.site, there, None))
     everything = set(range(1, 13)) if wanted.lat == _ANYWHERE else months
     return Pair(wanted=wanted, real=side, simulated=_side(theirs, everything, rng))
 
@@ -195,7 +198,7 @@ def seasons(planet: Sequence[Simulated], *, min_months: int = 6, min_patches: in
         known.add(title)
         for t, day in enumerate(site.dates):
             clear = np.isfinite(red[t])
-            snow = clear & (place.scl[t] == SCL_CLASSES.index("snow"))
+            snow = clear & (place.scl[t] == _SNOW)
             bare = clear & ~snow
             if clear.mean() < 0.3:
                 continue
@@ -220,6 +223,14 @@ def seasons(planet: Sequence[Simulated], *, min_months: int = 6, min_patches: in
                 snow=means[:, 4], patches=len(table),
             ))  # fmt: skip
     return sorted(out, key=lambda s: -s.patches)
+
+
+def common_scale(found: Sequence[SeasonPair]) -> tuple[float, float]:
+    """Return slope and intercept of the one line from the planet's excess green to Blue Marble's greenness."""
+    a, b = (np.concatenate([getattr(s, n) for s in found]) for n in ("green", "expected_green"))
+    both = np.isfinite(a) & np.isfinite(b)
+    slope, intercept = np.polyfit(a[both], b[both], 1)
+    return float(slope), float(intercept)
 
 
 def correlation(a: np.ndarray, b: np.ndarray, *, least: float = 0.02) -> float:
@@ -284,10 +295,20 @@ def curve_table(pairs: Sequence[Pair], seasonal_pairs: Sequence[SeasonPair]) -> 
         alike.append(correlation(s.expected_snow, s.snow))
         numbers = " | ".join(f"{r:.2f}" for r in alike)
         lines.append(f"| {s.title} | {s.patches} | {numbers} | {np.nanmean(s.snow - s.expected_snow):+.3f} |")
+    if seasonal_pairs:
+        slope, intercept = common_scale(seasonal_pairs)
+        a = np.concatenate([s.green for s in seasonal_pairs])
+        b = np.concatenate([s.expected_green for s in seasonal_pairs])
+        both = np.isfinite(a) & np.isfinite(b)
+        gap = np.median(np.abs(slope * a + intercept - b)[both])
+        lines.append(
+            f"\nAll climates and months together, on one line ({slope:.2f} x excess green {intercept:+.2f}): "
+            f"correlation {correlation(a, b):.2f}, median difference {gap:.3f} of greenness 0-1"
+        )
     return "\n".join([*lines, "\n`nan`: fewer than four months, or a curve that hardly moves.\n"])
 
 
-def structure_table(real: Sequence[Site], planet: Sequence[Simulated]) -> str:
+def structure_table(real: Sequence[Site], planet: Sequence[Simulated], sky: Sequence[Simulated]) -> str:
     """Return how far NDVI stays alike, and the sky's shares, on both sides."""
     lines = ["| structure | real | simulated |", "|---|---|---|"]
     ours = [correlation_length(s) for s in real if len(s.dates) > 1]
@@ -297,7 +318,7 @@ def structure_table(real: Sequence[Site], planet: Sequence[Simulated]) -> str:
     lines.append(f"| NDVI alike to 1/e, m | {known} | {middle:.0f} (p10 {low:.0f}, p90 {high:.0f}) |")
     (tile,) = (s for s in real if s.names == SCL_CLASSES)
     measured = sky_patches(tile.classes, tile.gsd_m)
-    scenes = np.concatenate([p.scl.reshape(len(p.scl), -1) for p in planet if p.scl.size])
+    scenes = np.concatenate([p.scl.reshape(len(p.scl), -1) for p in sky])
     for name, codes in SKY.items():
         share = np.isin(scenes, codes).mean(axis=1)
         ours_share = measured[name]["cover_of_valid"]

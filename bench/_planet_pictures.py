@@ -7,7 +7,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from _planet_compare import SHOWN, Pair, SeasonPair, correlation, monthly
+from _planet_compare import SHOWN, Pair, SeasonPair, common_scale, correlation, monthly
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -62,7 +62,7 @@ def _histogram(axis: plt.Axes, pair: Pair, band: str) -> None:
         axis.spines["bottom"].set_visible(False)
         return
     low = min(0.0, *(float(np.percentile(s, 1)) for s in there))
-    high = max(0.04, *(float(np.percentile(s, 99)) for s in there))
+    high = max(0.04, *(float(np.percentile(s, 98.5)) for s in there))
     edges = np.linspace(low, high * 1.05, 45)
     real, simulated = sides
     if real is not None:
@@ -76,7 +76,10 @@ def _histogram(axis: plt.Axes, pair: Pair, band: str) -> None:
 def curves(pairs: Sequence[Pair], seasonal_pairs: Sequence[SeasonPair], path: Path) -> None:
     """Draw NDVI over the year by class, and greenness and snow by climate and hemisphere against Blue Marble."""
     classes = [p for p in pairs if len(set(np.floor(p.real.dates[:, 0] / 31))) >= 3]
-    climates = list(seasonal_pairs[:12])
+    # The commonest climates, eight of the north and four of the south.
+    north, south = ([s for s in seasonal_pairs if s.title.endswith(side)] for side in ("north", "south"))
+    climates = [*north[:8], *south[:4]]
+    scale = common_scale(climates) if climates else (1.0, 0.0)
     columns = 4
     upper, lower = -(-len(classes) // columns), -(-len(climates) // columns)
     with plt.rc_context(_STYLE):
@@ -92,7 +95,7 @@ def curves(pairs: Sequence[Pair], seasonal_pairs: Sequence[SeasonPair], path: Pa
         for axis, pair in zip(axes[:upper].ravel(), classes, strict=False):
             _ndvi(axis, pair)
         for axis, season in zip(axes[upper:].ravel(), climates, strict=False):
-            _season(axis, season)
+            _season(axis, season, scale)
         handles = [
             plt.Line2D([], [], color=REAL, marker="o", ms=3, lw=1.4), plt.Line2D([], [], color=SIMULATED, lw=1.6),
             plt.Line2D([], [], color=SNOW, ls=":", lw=1.4),
@@ -104,8 +107,8 @@ def curves(pairs: Sequence[Pair], seasonal_pairs: Sequence[SeasonPair], path: Pa
         ]
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
         figure.suptitle(
-            "Seasons: NDVI of classes with 10-90% of pixels (above); greenness by climate, each scaled to its own year, and "
-            "snow (below)", x=0.01, ha="left",
+            "Seasons: NDVI of classes with 10-90% of pixels (above); greenness by climate (the planet's excess green on one "
+            "scale for all) and snow (below)", x=0.01, ha="left",
         )  # fmt: skip
         _save(figure, path)
 
@@ -128,13 +131,15 @@ def _ndvi(axis: plt.Axes, pair: Pair) -> None:
     axis.set_ylabel("NDVI")
 
 
-def _season(axis: plt.Axes, season: SeasonPair) -> None:
+def _season(axis: plt.Axes, season: SeasonPair, scale: tuple[float, float]) -> None:
     axis.set_visible(True)
-    for values, colour, marker in ((season.expected_green, REAL, "o"), (season.green, SIMULATED, None)):
+    slope, intercept = scale
+    for values, colour, marker in (
+        (season.expected_green, REAL, "o"),
+        (slope * season.green + intercept, SIMULATED, None),
+    ):
         fine = np.isfinite(values)
-        spread = np.ptp(values[fine]) if fine.any() else 0.0
-        scaled = (values - np.nanmin(values)) / spread if spread > 0.01 else np.full(12, 0.5)
-        axis.plot(_MIDDLES[fine], scaled[fine], color=colour, marker=marker, ms=3, lw=1.5)
+        axis.plot(_MIDDLES[fine], values[fine], color=colour, marker=marker, ms=3, lw=1.5)
     for values, marker in ((season.expected_snow, "o"), (season.snow, "s")):
         if np.nanmax(season.expected_snow) > 0.02:
             fine = np.isfinite(values)
@@ -142,6 +147,7 @@ def _season(axis: plt.Axes, season: SeasonPair) -> None:
     told = correlation(season.expected_green, season.green)
     _year(axis, season.title + (f"  (r = {told:.2f})" if np.isfinite(told) else "  (hardly a season)"))
     axis.set_ylim(-0.05, 1.05)
+    axis.set_ylabel("greenness, snow")
 
 
 def _year(axis: plt.Axes, title: str) -> None:

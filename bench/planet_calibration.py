@@ -4,6 +4,13 @@
   python bench/planet_calibration.py --data DATA --write-measures DIR      all measured numbers as JSON
   python bench/planet_calibration.py --data DATA --simulated PLANET.seco   draw both side by side, print the differences
 
+The pictures of docs/planet.md, about five minutes:
+  seco planet build world.seco --places 260 --dates 12 --patch 132 --from 2021-01-01 --to 2022-01-01
+  seco planet build europe.seco --places 90 --dates 12 --patch 132 --from 2021-01-01 --to 2022-01-01 --within sites.geojson
+  seco planet build sky.seco --places 60 --dates 12 --patch 132 --min-clear 0 --lat-min 44 --lat-max 60
+  python bench/planet_calibration.py --data DATA --simulated europe.seco world.seco --sky sky.seco
+where sites.geojson holds boxes around the real sites (--write-boxes sites.geojson makes it).
+
 DATA holds `bluemarble/` (the twelve mosaics) and `sentinel2/` (GreenEarthNet cubes, a Theia series, one L2A tile);
 with --write-measures also the 13-band scenes. A few minutes on one core.
 """
@@ -27,6 +34,9 @@ from seco.runs import write_atomic, write_json
 
 REPO = Path(__file__).resolve().parent.parent
 
+# West, south, east, north: land of the same climate around the sites of Portugal, of France and Romania, and of Sweden.
+BOXES = ((-9, 37, -5, 42), (3, 45, 26, 51), (12, 56, 27, 62))
+
 
 def main() -> int:
     """Run what the command line asks for."""
@@ -38,16 +48,25 @@ def main() -> int:
     parser.add_argument(
         "--write-measures", type=Path, metavar="DIR", help="write every measured number as JSON"
     )
+    parser.add_argument("--write-boxes", type=Path, metavar="FILE", help="write boxes around the real sites")
     parser.add_argument(
-        "--simulated", type=Path, metavar="DATASET", help="a dataset made by `seco planet build`"
+        "--simulated", type=Path, nargs="+", metavar="DATASET", help="made by `seco planet build`"
+    )
+    parser.add_argument(
+        "--sky",
+        type=Path,
+        metavar="DATASET",
+        help="one built with --min-clear 0, for clouds; else the others",
     )
     parser.add_argument("--places", type=int, default=400, help="places of each to measure")
     parser.add_argument(
         "--pictures", type=Path, default=REPO / "docs" / "pictures", help="where the pictures go"
     )
     asked = parser.parse_args()
-    if not (asked.write_curves or asked.write_measures or asked.simulated):
-        parser.error("nothing to do: give --write-curves, --write-measures or --simulated")
+    if not (asked.write_curves or asked.write_measures or asked.write_boxes or asked.simulated):
+        parser.error("nothing to do: give --write-curves, --write-measures, --write-boxes or --simulated")
+    if asked.write_boxes:
+        write_json(asked.write_boxes, {"type": "FeatureCollection", "features": [_box(*b) for b in BOXES]})
     if asked.write_curves:
         target = REPO / "src" / "seco" / "planet" / "curves.json"
         write_atomic(target, bluemarble.table(bluemarble.measure(asked.data / "bluemarble")))
@@ -58,8 +77,13 @@ def main() -> int:
         write_json(asked.write_measures / "curves.json", bluemarble.measure(asked.data / "bluemarble"))
         print(f"wrote surfaces.json and curves.json in {asked.write_measures}")
     if asked.simulated:
-        side_by_side(asked.data, asked.simulated, places=asked.places, out=asked.pictures)
+        side_by_side(asked.data, asked.simulated, sky=asked.sky, places=asked.places, out=asked.pictures)
     return 0
+
+
+def _box(west: float, south: float, east: float, north: float) -> dict[str, Any]:
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
 
 
 def real_sites(data: Path) -> list[sites.Site]:
@@ -101,16 +125,19 @@ def surfaces(data: Path) -> dict[str, Any]:
     return out
 
 
-def side_by_side(data: Path, datasets: list[Path], *, places: int, out: Path) -> None:
+def side_by_side(data: Path, datasets: list[Path], *, sky: Path | None, places: int, out: Path) -> None:
     """Measure both sides, print their differences and draw them."""
     real = real_sites(data)
     planet = [p for dataset in datasets for p in simulated.read(dataset, max_places=places)]
     print(f"{len(planet)} simulated places, {sum(len(p.site.dates) for p in planet)} patches\n")
-    pairs = [compare.pair(want, real, planet) for want in compare.WANTED]
+    cloudy = planet if sky is None else list(simulated.read(sky, max_places=places))
+    pairs = [
+        compare.pair(want, real, cloudy if "cloud" in want.surfaces else planet) for want in compare.WANTED
+    ]
     seasons = compare.seasons(planet)
     print(compare.reflectance_table(pairs))
     print(compare.curve_table(pairs, seasons))
-    print(compare.structure_table(real, planet))
+    print(compare.structure_table(real, planet, cloudy))
     pictures.histograms(pairs, out / "planet-histograms.png")
     pictures.curves(pairs, seasons, out / "planet-curves.png")
     print(f"drew {out / 'planet-histograms.png'} and planet-curves.png")
