@@ -100,7 +100,8 @@ class Bench:
             if not (run / "pictures" / "curves.png").is_file():
                 self.seco(
                     "pretrain", "--data", data, "--method", job.method, "--steps", str(STEPS), "--batch-size", str(BATCH),
-                    "--seed", str(job.seed), "--split-seed", str(job.seed), "--checkpoint-every", "50", "--out", run, *resume,
+                    "--seed", str(job.seed), "--split-seed", str(job.seed), "--checkpoint-every", "50", "--out", run,
+                    *resume,
                 )  # fmt: skip
             source = str(run)
             training = read_metrics(run / METRICS_NAME)

@@ -13,7 +13,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_A, _MIX_B = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
-def scramble(*parts: np.ndarray | int) -> UInt64[np.ndarray, "..."]:
+def scramble(*parts: np.ndarray | int) -> UInt64[np.ndarray, ...]:
     """Hash integers, element by element, to 64 bits that look random (the finaliser of SplitMix64, Steele et al. 2014).
 
     Args:
@@ -31,7 +31,7 @@ def scramble(*parts: np.ndarray | int) -> UInt64[np.ndarray, "..."]:
     return state
 
 
-def uniform(*parts: np.ndarray | int) -> Float32[np.ndarray, "..."]:
+def uniform(*parts: np.ndarray | int) -> Float32[np.ndarray, ...]:
     """Return numbers from 0 to 1, not including 1, one for each hash of `parts`."""
     return (scramble(*parts) >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
 
@@ -104,9 +104,7 @@ def field(
     return total / np.float32(weight)
 
 
-def even(
-    values: Float32[np.ndarray, "..."], *, octaves: int, gain: float = 0.5
-) -> Float32[np.ndarray, "..."]:
+def even(values: Float32[np.ndarray, ...], *, octaves: int, gain: float = 0.5) -> Float32[np.ndarray, ...]:
     """Bend a field's numbers so that they fill 0 to 1 evenly: a share of the ground is then a threshold.
 
     The sum of octaves is close to a Gaussian whose deviation follows from theirs; its distribution function is

@@ -17,7 +17,7 @@ import numpy as np
 import shapely
 from jaxtyping import Bool
 
-from seco.planet.passes import FAR_M, SWATH_M, Pass, abeam, check_day, incidence_deg, passes_on
+from seco.planet.passes import SWATH_M, Pass, abeam, check_day, incidence_deg, passes_on
 from seco.planet.sun import sun_angles
 from seco.planet.tiles import Tile
 from seco.planet.utm import to_lonlat
@@ -101,7 +101,7 @@ def boa_offset_on(day: datetime.date) -> int:
 
 def seen(
     *, epsg: int, easting_m: np.ndarray, northing_m: np.ndarray, day: datetime.date
-) -> Bool[np.ndarray, "..."]:
+) -> Bool[np.ndarray, ...]:
     """Say which positions a datatake of the day sees; darkness is not considered.
 
     Args:

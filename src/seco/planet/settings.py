@@ -76,7 +76,7 @@ class Build:
             raise ConfigError(f"{self.num_dates} dates a place; ask for at least 1 (--dates)")
         if not 12 <= self.patch_px <= 10980 or self.patch_px % 6:
             raise ConfigError(
-                f"patch of {self.patch_px} px; a multiple of 6 from 12 to 10980, so that bands of 10, 20 and 60 m fit (--patch)"
+                f"patch of {self.patch_px} px; a multiple of 6 from 12 to 10980, for bands of 10, 20 and 60 m (--patch)"
             )
         if (self.last - self.first).days < self.num_dates:
             raise ConfigError(

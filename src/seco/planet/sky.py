@@ -9,6 +9,7 @@ import functools
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from seco.places.rasters import climate
 from seco.planet import geography
 from seco.planet.noise import corners, even, field, interpolate
 from seco.planet.settings import Planet
@@ -83,7 +84,7 @@ def sky(
     haze = field(x, y, key=(*key, _HAZE), period_px=8000, octaves=2)
     return Sky(
         cloud=drawn(cloud), cirrus=drawn(thin.astype(np.float32)), shadow=drawn(caster * (1 - cloud)),
-        haze=drawn(1.6 * np.maximum(haze - 0.25, 0) ** 1.5),
+        haze=drawn(0.9 * np.maximum(haze - 0.25, 0) ** 1.5),
     )  # fmt: skip
 
 
@@ -118,5 +119,5 @@ def _usual(epsg: int, i: int, j: int) -> float:
     if not (np.isfinite(lon) and np.isfinite(lat)):  # beyond what the zone's projection can say
         return 0.5
     spot = geography.look(np.array([lon]), np.array([lat]))
-    name = geography.climate().classes[int(spot.climate[0])]
+    name = climate().classes[int(spot.climate[0])]
     return _CLOUDINESS.get(name[:2], _CLOUDINESS.get(name[:1], 0.5))

@@ -10,7 +10,7 @@ import numpy as np
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 """Bands of a Sentinel-2 L2A product: all but the cirrus band B10."""
 
-PIXEL_M = {b: 10 for b in ("B02", "B03", "B04", "B08")} | {b: 60 for b in ("B01", "B09")}
+PIXEL_M = dict.fromkeys(("B02", "B03", "B04", "B08"), 10) | dict.fromkeys(("B01", "B09"), 60)
 PIXEL_M |= {b: 20 for b in (*BANDS, "SCL") if b not in PIXEL_M}
 """Native pixel size of each band and of the scene classification, metres."""
 
@@ -89,7 +89,7 @@ SPECTRA = {
     "dry marsh": spectrum(0.027, 0.030, 0.039, 0.047, 0.056, 0.066, 0.072, 0.078, 0.085, 0.084, 0.070, 0.045),
     "sand": spectrum(0.115, 0.172, 0.260, 0.345, 0.358, 0.384, 0.404, 0.405, 0.416, 0.410, 0.488, 0.428),
     "rock": spectrum(0.095, 0.110, 0.135, 0.160, 0.172, 0.184, 0.195, 0.205, 0.215, 0.220, 0.260, 0.230),
-    "asphalt": spectrum(0.060, 0.070, 0.080, 0.088, 0.095, 0.101, 0.105, 0.110, 0.114, 0.117, 0.130, 0.120),
+    "asphalt": spectrum(0.075, 0.090, 0.105, 0.118, 0.130, 0.142, 0.150, 0.158, 0.164, 0.168, 0.175, 0.158),
     "red roof": spectrum(0.060, 0.072, 0.103, 0.175, 0.205, 0.228, 0.245, 0.262, 0.278, 0.283, 0.315, 0.265),
     "grey roof": spectrum(0.080, 0.103, 0.125, 0.132, 0.138, 0.148, 0.158, 0.163, 0.168, 0.170, 0.170, 0.145),
     "white roof": spectrum(
@@ -141,37 +141,94 @@ class Cover:
 
 COVERS = {
     Surface.WATER: Cover(green="clear water", dry="clear water", variety=0.15, texture=0.02, snow=0.0),
-    Surface.TURBID_WATER: Cover(green="turbid water", dry="turbid water", variety=0.25, texture=0.03, snow=0.0),
+    Surface.TURBID_WATER: Cover(green="turbid water", dry="clear water", variety=0.2, texture=0.03, snow=0.0),
     Surface.CONIFER: Cover(
-        green="conifer", dry="conifer in winter", cover=0.97, cycle="evergreen", variety=0.12, texture=0.16, height_m=16, snow=0.3
+        green="conifer",
+        dry="conifer in winter",
+        cover=0.97,
+        cycle="evergreen",
+        variety=0.2,
+        texture=0.2,
+        height_m=16,
+        snow=0.4,
     ),
     Surface.BROADLEAF: Cover(
-        green="leaf", dry="leafless", cover=0.95, cycle="tree", variety=0.1, texture=0.13, height_m=14, snow=0.5
+        green="leaf",
+        dry="leafless",
+        cover=0.95,
+        cycle="tree",
+        variety=0.15,
+        texture=0.16,
+        height_m=14,
+        snow=0.6,
     ),
     Surface.EVERGREEN_BROADLEAF: Cover(
-        green="jungle", dry="autumn leaf", cover=0.98, cycle="evergreen", variety=0.08, texture=0.13, height_m=20, snow=0.5
+        green="jungle",
+        dry="autumn leaf",
+        cover=0.98,
+        cycle="evergreen",
+        variety=0.08,
+        texture=0.13,
+        height_m=20,
+        snow=0.5,
     ),
     Surface.SHRUB: Cover(
-        green="shrub", dry="dry shrub", soil="mixed", cover=0.6, cycle="meadow", texture=0.14, height_m=1, snow=0.8
+        green="shrub",
+        dry="dry shrub",
+        soil="mixed",
+        cover=0.9,
+        cycle="meadow",
+        texture=0.18,
+        height_m=1,
+        snow=0.8,
+        variety=0.2,
     ),
-    Surface.GRASS: Cover(green="grass", dry="dry grass", soil="mixed", cover=0.9, cycle="meadow", texture=0.07),
-    Surface.WINTER_CROP: Cover(green="crop", dry="stubble", soil="mixed", cover=0.95, cycle="winter crop", texture=0.04),
-    Surface.SUMMER_CROP: Cover(green="crop", dry="stubble", soil="mixed", cover=0.95, cycle="summer crop", texture=0.04),
-    Surface.PADDY: Cover(green="crop", dry="turbid water", soil="dark soil", cover=0.9, cycle="summer crop", texture=0.04),
+    Surface.GRASS: Cover(
+        green="grass", dry="dry grass", soil="mixed", cover=0.9, cycle="meadow", texture=0.1, variety=0.18
+    ),
+    Surface.WINTER_CROP: Cover(
+        green="crop", dry="stubble", soil="mixed", cover=0.95, cycle="winter crop", texture=0.06, variety=0.18
+    ),
+    Surface.SUMMER_CROP: Cover(
+        green="crop", dry="stubble", soil="mixed", cover=0.95, cycle="summer crop", texture=0.06, variety=0.18
+    ),
+    Surface.PADDY: Cover(
+        green="crop", dry="turbid water", soil="dark soil", cover=0.9, cycle="summer crop", texture=0.04
+    ),
     Surface.WETLAND: Cover(green="marsh", dry="dry marsh", cover=0.95, cycle="meadow", texture=0.1),
-    Surface.BARE: Cover(green="shrub", dry="dry grass", soil="mixed", cover=0.12, cycle="meadow", variety=0.2, texture=0.1),
+    Surface.BARE: Cover(
+        green="shrub", dry="dry grass", soil="mixed", cover=0.12, cycle="meadow", variety=0.2, texture=0.1
+    ),
     Surface.SAND: Cover(green="sand", dry="sand", soil="sand", cover=0.0, variety=0.12, texture=0.05),
-    Surface.ASPHALT: Cover(green="asphalt", dry="asphalt", variety=0.15, texture=0.06, snow=0.4),
-    Surface.ROOF_RED: Cover(green="red roof", dry="red roof", variety=0.25, texture=0.08, height_m=8, snow=0.9),
-    Surface.ROOF_GREY: Cover(green="grey roof", dry="grey roof", variety=0.3, texture=0.08, height_m=12, snow=0.9),
-    Surface.ROOF_WHITE: Cover(green="white roof", dry="white roof", variety=0.2, texture=0.06, height_m=9, snow=0.9),
+    Surface.ASPHALT: Cover(green="asphalt", dry="asphalt", variety=0.25, texture=0.12, snow=0.4),
+    Surface.ROOF_RED: Cover(
+        green="red roof", dry="red roof", variety=0.25, texture=0.08, height_m=8, snow=0.9
+    ),
+    Surface.ROOF_GREY: Cover(
+        green="grey roof", dry="grey roof", variety=0.3, texture=0.08, height_m=12, snow=0.9
+    ),
+    Surface.ROOF_WHITE: Cover(
+        green="white roof", dry="white roof", variety=0.2, texture=0.06, height_m=9, snow=0.9
+    ),
     Surface.GARDEN: Cover(
-        green="grass", dry="dry grass", soil="mixed", cover=0.7, cycle="meadow", variety=0.15, texture=0.2, height_m=2, snow=0.8
+        green="grass",
+        dry="dry grass",
+        soil="mixed",
+        cover=0.85,
+        cycle="meadow",
+        variety=0.2,
+        texture=0.2,
+        height_m=2,
+        snow=0.8,
     ),
     Surface.ICE: Cover(green="ice", dry="ice", variety=0.06, texture=0.04),
-    Surface.CUT_FOREST: Cover(green="grass", dry="leafless", soil="mixed", cover=0.35, cycle="meadow", texture=0.12),
-    Surface.RAW_GROUND: Cover(green="bright soil", dry="bright soil", soil="bright soil", cover=0.0, variety=0.15, texture=0.08),
-}  # fmt: skip
+    Surface.CUT_FOREST: Cover(
+        green="grass", dry="leafless", soil="mixed", cover=0.35, cycle="meadow", texture=0.12
+    ),
+    Surface.RAW_GROUND: Cover(
+        green="bright soil", dry="bright soil", soil="bright soil", cover=0.0, variety=0.15, texture=0.08
+    ),
+}
 
 CONIFER, BROADLEAF, JUNGLE, SHRUB, GRASS, WETLAND, BARE, SAND, ICE, FARM, TOWN = range(11)
 PARTS = ("conifer", "broadleaf", "jungle", "shrub", "grass", "wetland", "bare", "sand", "ice", "farm", "town")

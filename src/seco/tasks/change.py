@@ -102,7 +102,7 @@ def run(encoder: FeatureExtractor, data: Path, options: Options) -> TaskResult:
                     truth=names.tolist(),
                     predicted=[str(dataset.dates[r]) for r in pairs.second],
                     score=far.astype(np.float64),
-                )  # fmt: skip
+                )
             )
     return gather(rows, tables, options)
 
@@ -123,7 +123,8 @@ def read_changes(dataset: Dataset) -> Float[np.ndarray, " patches"]:
         ) from err
     if len(share) != len(dataset) or not np.isfinite(share).all():
         raise TaskError(
-            f"{file} has {len(share)} lines, {int(np.isfinite(share).sum())} of them finite; {len(dataset)} patches want one each"
+            f"{file} has {len(share)} lines, {int(np.isfinite(share).sum())} of them finite; "
+            f"{len(dataset)} patches want one each"
         )
     return share
 
@@ -148,8 +149,8 @@ def _pairs(dataset: Dataset, share: np.ndarray, test: np.ndarray, options: Optio
     changed, same = np.flatnonzero(difference >= options.min_changed), np.flatnonzero(difference == 0)
     if not len(changed) or not len(same):
         raise TaskError(
-            f"{len(changed)} pairs of dates with at least {options.min_changed:.0%} changed land and {len(same)} without any, "
-            "in the places to test on; both are needed: simulate more places, or a larger --change-share"
+            f"{len(changed)} pairs of dates with at least {options.min_changed:.0%} changed land and {len(same)} "
+            "without any, in the places to test on; both are needed: simulate more places, or a larger --change-share"
         )
     rng = np.random.default_rng([seed, _PAIRS])
     same = np.sort(rng.permutation(same)[: options.max_pairs])
