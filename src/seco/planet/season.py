@@ -24,7 +24,7 @@ def _wave(turns: int, start: float) -> np.ndarray:
 
 
 # Parcels differ in brightness, in days early or late, in how pale their soil is and how thick their plants stand.
-_BRIGHT, _EARLY, _PALE, _LUSH = _wave(1, 0.0), _wave(2, 0.15), _wave(3, 0.4), _wave(5, 0.7)
+_BRIGHT, _EARLY, _PALE, _LUSH = _wave(1, 0.0), _wave(2, 0.15), _wave(3, 0.4), _wave(2, 0.6)
 
 # Days from the height of the region's green season: green leaf, and straw where leaf is gone, of a sown field.
 _WINTER_LEAF = (
