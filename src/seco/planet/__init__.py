@@ -1,1 +1,1 @@
-"""A simulated offline planet: ground, seasons and scenes that look, to any reader, like the real thing."""
+"""A simulated Earth that needs no network: real geography, made-up seasons, known labels."""
