@@ -105,7 +105,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # its body is not read, and must not be taken for the next request
         conditions = {name: value for name in CONDITIONS if (value := self.headers.get(name)) is not None}
-        verdict = Verdict()
         try:
             answer, verdict = self.server.owner.respond(self.path, conditions)
             if verdict.delay_s:
