@@ -13,6 +13,8 @@ from seco.planet.utm import to_lonlat
 
 DIGITS = 6
 """Decimals of a degree that are kept: a tenth of a metre."""
+_STRAIGHT_M = 30_000
+"""Longest edge: straight in UTM and straight in degrees differ by up to 100 m over so much, at 80 degrees north."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,6 @@ def outline(shape: shapely.Geometry, *, epsg: int) -> Outline:
         epsg: the zone.
     """
     assert not shape.is_empty
-    left, _, right, _ = shape.bounds
     middle_lon, middle_lat = to_lonlat(epsg, shape.centroid.x, shape.centroid.y)
     middle = float(middle_lon)
 
@@ -49,7 +50,7 @@ def outline(shape: shapely.Geometry, *, epsg: int) -> Outline:
         # Longitudes run on beyond 180 degrees, so that a ring across the antimeridian stays whole until it is cut.
         return np.stack([middle + (lon - middle + 180.0) % 360.0 - 180.0, lat], axis=1)
 
-    whole = shapely.transform(shapely.segmentize(shape, max(right - left, 1.0) / 8), turn)
+    whole = shapely.transform(shapely.segmentize(shape, _STRAIGHT_M), turn)
     parts = _cut(whole)
     rounded = [[_ring(r) for r in (p.exterior, *p.interiors)] for p in parts]
     # Numbers as JSON gives them back, so that items made, written and read are equal.
