@@ -13,9 +13,10 @@ from jaxtyping import Float32, Int64, UInt8, UInt16
 from seco.planet import geography
 from seco.planet.ground import HEIGHT_M, TEXTURE, VARIANTS, Ground, lay_out
 from seco.planet.noise import field, uniform
+from seco.planet.orbits import boa_offset_on
 from seco.planet.season import reflectance, year
 from seco.planet.settings import Planet
-from seco.planet.sky import CIRRUS, CLOUD, CLOUD_BASE_M, SHADOW, Sky, sky
+from seco.planet.sky import CIRRUS, CLOUD, CLOUD_BASE_M, NODE_PX, SHADOW, Sky, sky
 from seco.planet.sun import sun_angles
 from seco.planet.surfaces import BANDS, COVERS, PIXEL_M, SPECTRA, Surface
 from seco.sensors.sentinel2 import QUANTIFICATION, SCL_CLASSES
@@ -215,11 +216,6 @@ def stored(
     return np.clip(np.rint(noisy * QUANTIFICATION + offset_dn), 1, 65535).astype(np.uint16)
 
 
-def offset_on(day: datetime.date) -> tuple[str, int]:
-    """Return the processing baseline of a day's products and what is added to their numbers, as in the real archive."""
-    return ("04.00" if day < datetime.date(2022, 12, 6) else "05.09", 1000) if day >= datetime.date(2022, 1, 25) else ("03.00", 0)
-
-
 def coordinates(start_m: int, *, num: int, pixel_m: int, decimation: int = 1, axis: str) -> Int64[np.ndarray, " n"]:
     """Return the 10 m columns (axis `x`) or rows (`y`) below `num` native pixels, of which every `decimation`-th is taken."""
     first = start_m // 10 if axis == "x" else -start_m // 10
@@ -271,7 +267,7 @@ def picture(
     view = View(planet, ground=ground, epsg=epsg, day=day)
     inner = slice(MARGIN_PX, -MARGIN_PX)
     classes = view.classes()[inner, inner]
-    offset = offset_on(day)[1] if offset_dn is None else offset_dn
+    offset = -boa_offset_on(day) if offset_dn is None else offset_dn
     pixels: dict[str, np.ndarray] = {}
     for band in bands:
         sub = PIXEL_M[band] // 10
@@ -287,11 +283,10 @@ def picture(
 
 
 def clear_fraction(planet: Planet, *, epsg: int, left_m: int, top_m: int, size_px: int, day: datetime.date) -> float:
-    """Return a window's clear fraction as `picture` would, without painting it."""
-    cols = left_m // 10 + np.arange(size_px, dtype=np.int64)
-    rows = -top_m // 10 + np.arange(size_px, dtype=np.int64)
-    margin = np.arange(rows[0] - MARGIN_PX, rows[-1] + MARGIN_PX + 1)
-    reach = cloud_reach_px(*belt_sun(latitudes(epsg, margin), day))
+    """Return about what `picture` would say of a window's clear fraction, from every sixth pixel and without painting it."""
+    cols = left_m // 10 + np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64)
+    rows = -top_m // 10 + np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64)
+    reach = cloud_reach_px(*belt_sun(latitudes(epsg, rows), day))
     above = sky(planet, epsg=epsg, cols=cols, rows=rows, day=day, toward_sun_px=reach)
     return 1 - float(above.hides().mean())
 
@@ -319,7 +314,7 @@ def read_band(
     values = mean_of(view.band(band)[inner, inner], sub)
     at = view.ground.cols[inner][::sub] // sub, view.ground.rows[inner][::sub] // sub
     grain = _grains(*at, *view.key, _NOISE, acquisition_day.toordinal(), BANDS.index(band))
-    return stored(values, grain=grain, offset_dn=offset_on(acquisition_day)[1])
+    return stored(values, grain=grain, offset_dn=-boa_offset_on(acquisition_day))
 
 
 @functools.lru_cache(maxsize=8)

@@ -9,6 +9,7 @@ import functools
 import numpy as np
 from jaxtyping import Float32
 
+from seco.planet import geography
 from seco.planet.curves import seasonal
 from seco.planet.ground import VARIANTS
 from seco.planet.surfaces import COVERS, SPECTRA, Cover, Surface
@@ -56,7 +57,7 @@ class Year:
 @functools.lru_cache(maxsize=4096)
 def year(climate: int, lat: float) -> Year:
     """Return the year of a climate class at a latitude."""
-    green, snow = seasonal(climate, lat, _DAYS)
+    green, snow = seasonal(geography.climate().classes[climate], lat, _DAYS)
     amplitude = float(green.max() - green.min())
     # The height of the season is the middle of its best days, not the noise of the single best.
     turn = np.exp(2j * np.pi * _DAYS / 365)
