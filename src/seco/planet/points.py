@@ -1,4 +1,4 @@
-"""The places that a planet's scenes hold: drawn around cities, or read from a file."""
+"""Files of places: what a planet's scenes must hold."""
 
 from __future__ import annotations
 
@@ -11,42 +11,13 @@ import numpy as np
 from jaxtyping import Float
 
 from seco.errors import DatasetError
-from seco.places.cities import largest_cities
-from seco.places.land import land_mask
-from seco.places.samplers import EARTH_RADIUS_KM, around_cities, select_places
 from seco.planet.utm import NORTHERNMOST, SOUTHERNMOST
 from seco.runs import write_atomic
 
 LonLat = Float[np.ndarray, "n 2"]
 
-PATCH_KM = 2.64
-"""Edge of the paper's patches: so much around a place must be land."""
-MIN_LAND = 0.95
-SIGMA_KM = 50.0
-NUM_CITIES = 10_000
 MAX_BYTES = 2 * 2**30
 _NAMES = (("lon", "lat"), ("longitude", "latitude"), ("x", "y"))
-_KM_PER_DEG = np.pi * EARTH_RADIUS_KM / 180
-
-
-def draw_points(num: int, *, seed: int) -> LonLat:
-    """Draw places on land around the most populous cities, as SeCo does.
-
-    Raises:
-        ConfigError: fewer than one place, or a seed below 0.
-        DatasetError: too few were found.
-    """
-    land = land_mask()
-
-    def accept(lonlat: np.ndarray) -> np.ndarray:
-        lon, lat = lonlat.T
-        high = PATCH_KM / _KM_PER_DEG
-        wide = np.minimum(high / np.maximum(np.cos(np.radians(lat)), 1e-3), 360.0)
-        fraction = land.fraction(lon, lat, width_deg=wide, height_deg=high)
-        return (fraction >= MIN_LAND) & (lat > SOUTHERNMOST) & (lat < NORTHERNMOST)
-
-    cities = around_cities(largest_cities(NUM_CITIES), sigma_km=SIGMA_KM, seed=seed)
-    return np.round(select_places(cities, num=num, accept=accept, max_tries=100 * num + 10_000), 6)
 
 
 def read_points(path: Path) -> LonLat:
