@@ -5,15 +5,11 @@ Items are made tile by tile and written in batches, so that memory does not grow
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import rustac
+from typing import Any, Literal
 
 from seco.errors import CatalogError, DatasetError
 from seco.planet.archive import (
@@ -26,14 +22,13 @@ from seco.planet.archive import (
 )
 from seco.planet.items import Describe, make_item
 from seco.planet.manifest import Extent, catalog_json, collection_json, licence_link, link, tile_catalog_json
+from seco.planet.geoparquet import write_items
 from seco.planet.orbits import Acquisition
 from seco.planet.scenes import ReadBand, describer, path_of
 from seco.planet.tiles import Tile
 from seco.planet.workers import in_order
 from seco.runs import progress, write_atomic, write_json
 
-T = TypeVar("T")
-BATCH = 1000
 STATIC_ITEMS = 20_000
 """Most items that `static="auto"` expects to write as files of their own."""
 _MIXED_ITEMS_A_CYCLE = 1.5
@@ -133,54 +128,3 @@ def _write_tile(tile: Tile, items: list[dict[str, Any]], out: Path, *, archive: 
     write_json(folder / CATALOG_NAME, tile_catalog_json(tile, [i["id"] for i in items]))
 
 
-def write_items(items: Iterable[dict[str, Any]], path: Path) -> int:
-    """Write items as stac-geoparquet, in batches, under a temporary name that is then renamed; return their number.
-
-    Raises:
-        DatasetError: the disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.partial")
-    num = 0
-
-    async def write() -> None:
-        nonlocal num
-        writer = None
-        for batch in _batches(items):
-            if writer is None:
-                writer = await rustac.GeoparquetWriter.open(batch, str(temporary.resolve()))
-            else:
-                await writer.write(batch)
-            num += len(batch)
-        if writer is not None:
-            await writer.finish()
-
-    try:
-        _run(write())
-        if num:
-            temporary.replace(path)
-    except (rustac.RustacError, OSError) as err:
-        raise DatasetError(f"cannot write {path}: {err}; free disk space or choose another folder") from err
-    finally:
-        temporary.unlink(missing_ok=True)
-    return num
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, whether or not the caller is within a loop of its own (a notebook is)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
-
-
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
-    batch: list[T] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

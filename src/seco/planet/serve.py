@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from seco.errors import CatalogError, ConfigError, DatasetError
 from seco.planet.archive import CATALOG_NAME, COLLECTION_NAME, ITEMS_NAME, PIXELS_URL, TILES_NAME, read_archive
 from seco.planet.faults import FaultSchedule
+from seco.planet.geoparquet import metadata_of
 from seco.planet.items import COLLECTION
 from seco.planet.manifest import licence_link
 from seco.planet.pixels import PixelServer
@@ -160,9 +161,7 @@ def copy_catalog(out: Path, folder: Path, *, pixels_url: str) -> int:
         collection.pop("assets", None)
         (folder / COLLECTION_NAME).write_text(json.dumps(collection), encoding="utf-8")
         source = pq.ParquetFile(out / ITEMS_NAME)
-        # What makes it GeoParquet stands in the file's own metadata, not in the schema's.
-        kept = {k: v for k, v in source.metadata.metadata.items() if k != b"ARROW:schema"}
-        schema = source.schema_arrow.with_metadata(kept)
+        schema = source.schema_arrow.with_metadata(metadata_of(source))
         with pq.ParquetWriter(folder / ITEMS_NAME, schema, compression="snappy") as writer:
             for batch in source.iter_batches(_ROWS):
                 table = pa.Table.from_batches([batch])
