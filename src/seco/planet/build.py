@@ -9,7 +9,7 @@ import itertools
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -24,6 +24,7 @@ from seco.config import to_plain
 from seco.data.importing import ImportReport
 from seco.data.writer import DatasetWriter, Patch, disk_errors, require_new
 from seco.errors import DatasetError
+from seco.places.rasters import IGBP_CLASSES, climate
 from seco.planet.geography import look
 from seco.planet.ground import VARIANTS, Ground
 from seco.planet.orbits import baseline_on
@@ -31,7 +32,6 @@ from seco.planet.places import Place, choose_days, draw_places
 from seco.planet.render import MARGIN_PX, Picture, picture, window_ground
 from seco.planet.settings import Build, Planet
 from seco.planet.surfaces import CLASSES, GROUPS, PIXEL_M, Surface
-from seco.places.rasters import IGBP_CLASSES, climate
 from seco.runs import progress
 from seco.sensors.sentinel2 import band as sentinel2_band
 
@@ -104,9 +104,7 @@ def _classes(ground: Ground, day: datetime.date) -> UInt8[np.ndarray, "px px"]:
     return _GROUP_OF[_inner(ground.code_on(day)) // VARIANTS % len(Surface)]
 
 
-def build_dataset(
-    build: Build, out: Path, *, say: Callable[[str], None] = lambda _: None
-) -> ImportReport:
+def build_dataset(build: Build, out: Path) -> ImportReport:
     """Simulate a dataset at `out`; the same settings make the same bytes of pixels on any number of processes.
 
     Beside the dataset's own files lies `truth/`: what an image never tells (docs/planet.md).
@@ -123,14 +121,17 @@ def build_dataset(
     }  # fmt: skip
     bands = [sentinel2_band(b, offset=-OFFSET_DN / 10_000) for b in build.bands]
     out.parent.mkdir(parents=True, exist_ok=True)
-    with DatasetWriter(
-        out, bands=bands, patch_px=build.patch_px, licence=LICENCE, provenance=provenance
-    ) as writer:
-        with disk_errors(out), _Truth(writer.partial / TRUTH_NAME, build) as truth:
-            for one in progress(made, "places", total=build.num_places):
-                for patch in _patches(one, build):
-                    writer.add(patch)
-                truth.add(one)
+    with (
+        DatasetWriter(
+            out, bands=bands, patch_px=build.patch_px, licence=LICENCE, provenance=provenance
+        ) as writer,
+        disk_errors(out),
+        _Truth(writer.partial / TRUTH_NAME, build) as truth,
+    ):
+        for one in progress(made, "places", total=build.num_places):
+            for patch in _patches(one, build):
+                writer.add(patch)
+            truth.add(one)
     notes = ("simulated: no pixel of it was ever photographed", *truth.notes())
     return ImportReport(num_places=writer.num_places, num_patches=writer.num_patches, notes=notes)
 
@@ -203,7 +204,8 @@ def _simulate_all(planet: Planet, places: Iterable[Place], build: Build) -> Iter
         for place in places:
             yield simulate(planet, place, build)
         return
-    chunks = iter(lambda it=iter(places): list(itertools.islice(it, _CHUNK)), [])
+    source = iter(places)
+    chunks = iter(lambda: list(itertools.islice(source, _CHUNK)), [])
     waiting: deque[Future[list[Simulated]]] = deque()
     # Spawned, not forked: the parent's threads may hold locks. One thread each: they share the cores already.
     with _one_thread(), ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:

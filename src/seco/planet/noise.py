@@ -13,7 +13,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_A, _MIX_B = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
-def scramble(*parts: np.ndarray | int) -> UInt64[np.ndarray, "..."]:
+def scramble(*parts: np.ndarray | int) -> UInt64[np.ndarray, ...]:
     """Hash integers, element by element, to 64 bits that look random (the finaliser of SplitMix64, Steele et al. 2014).
 
     Args:
@@ -31,7 +31,7 @@ def scramble(*parts: np.ndarray | int) -> UInt64[np.ndarray, "..."]:
     return state
 
 
-def uniform(*parts: np.ndarray | int) -> Float32[np.ndarray, "..."]:
+def uniform(*parts: np.ndarray | int) -> Float32[np.ndarray, ...]:
     """Return numbers from 0 to 1, not including 1, one for each hash of `parts`."""
     return (scramble(*parts) >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
 
@@ -102,7 +102,7 @@ def field(
     return total / np.float32(weight)
 
 
-def even(values: Float32[np.ndarray, "..."], *, octaves: int, gain: float = 0.5) -> Float32[np.ndarray, "..."]:
+def even(values: Float32[np.ndarray, ...], *, octaves: int, gain: float = 0.5) -> Float32[np.ndarray, ...]:
     """Bend a field's numbers so that they fill 0 to 1 evenly: a share of the ground is then a threshold.
 
     The sum of octaves is close to a Gaussian whose deviation follows from theirs; its distribution function is
@@ -149,11 +149,19 @@ class Cells:
         i = np.arange(top // size_px - 1, bottom // size_px + 2)
         j = np.arange(left // size_px - 1, right // size_px + 2)
         self.i, self.j = (a.ravel() for a in np.meshgrid(i, j, indexing="ij"))
-        self.x = (self.j * size_px + size_px * (0.12 + 0.76 * uniform(*key, 0, self.i, self.j).astype(np.float64)))
-        self.y = (self.i * size_px + size_px * (0.12 + 0.76 * uniform(*key, 1, self.i, self.j).astype(np.float64)))
+        self.x = self.j * size_px + size_px * (
+            0.12 + 0.76 * uniform(*key, 0, self.i, self.j).astype(np.float64)
+        )
+        self.y = self.i * size_px + size_px * (
+            0.12 + 0.76 * uniform(*key, 1, self.i, self.j).astype(np.float64)
+        )
         sx, sy = (self.x - origin[0]).astype(np.float32), (self.y - origin[1]).astype(np.float32)
-        row = np.floor((y + np.float32(origin[1] - int(i[0]) * size_px)) / np.float32(size_px)).astype(np.int32)
-        col = np.floor((x + np.float32(origin[0] - int(j[0]) * size_px)) / np.float32(size_px)).astype(np.int32)
+        row = np.floor((y + np.float32(origin[1] - int(i[0]) * size_px)) / np.float32(size_px)).astype(
+            np.int32
+        )
+        col = np.floor((x + np.float32(origin[0] - int(j[0]) * size_px)) / np.float32(size_px)).astype(
+            np.int32
+        )
         own = row * len(j) + col
         near = np.full(x.shape, np.inf, np.float32)
         second = near.copy()
@@ -174,5 +182,3 @@ class Cells:
                 np.copyto(self.index, site, where=closer)
         gap = np.hypot(sx[self.index] - sx[self.beyond], sy[self.index] - sy[self.beyond])
         self.edge_px = (second - near) / (2 * np.maximum(gap, np.float32(1e-3)))
-
-

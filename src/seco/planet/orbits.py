@@ -17,7 +17,7 @@ import numpy as np
 import shapely
 from jaxtyping import Bool
 
-from seco.planet.passes import FAR_M, SWATH_M, Pass, abeam, check_day, incidence_deg, passes_on
+from seco.planet.passes import SWATH_M, Pass, abeam, check_day, incidence_deg, passes_on
 from seco.planet.sun import sun_angles
 from seco.planet.tiles import Tile
 from seco.planet.utm import to_lonlat
@@ -101,7 +101,7 @@ def boa_offset_on(day: datetime.date) -> int:
 
 def seen(
     *, epsg: int, easting_m: np.ndarray, northing_m: np.ndarray, day: datetime.date
-) -> Bool[np.ndarray, "..."]:
+) -> Bool[np.ndarray, ...]:
     """Say which positions a datatake of the day sees; darkness is not considered.
 
     Args:
@@ -194,7 +194,10 @@ def _clip(ring: np.ndarray, across, edge: float) -> np.ndarray:  # type: ignore[
     comes = (leaves + 1) % len(out)
     chord = np.linspace(out[leaves], out[comes], 10)[1:-1]
     for _ in range(2):
-        slope = np.stack([across(chord + step) - across(chord - step) for step in np.eye(2) * 50.0], axis=1) / 100.0
+        slope = (
+            np.stack([across(chord + step) - across(chord - step) for step in np.eye(2) * 50.0], axis=1)
+            / 100.0
+        )
         chord = chord + slope * ((edge - across(chord)) / (slope**2).sum(axis=1))[:, None]
     return np.concatenate([np.array(out[: leaves + 1]), chord, np.array(out[leaves + 1 :]).reshape(-1, 2)])
 
@@ -226,13 +229,9 @@ def _distances(epsg: int, day: datetime.date, east: np.ndarray, north: np.ndarra
 
 
 @lru_cache(maxsize=4096)
-def _lattice(
-    epsg: int, day: datetime.date, columns: tuple[int, int], rows: tuple[int, int]
-) -> np.ndarray:
+def _lattice(epsg: int, day: datetime.date, columns: tuple[int, int], rows: tuple[int, int]) -> np.ndarray:
     """Return the distances from those tracks of a day whose swath comes near a piece of the lattice."""
-    lon, lat = to_lonlat(
-        epsg, *np.meshgrid(np.arange(*columns) * _LATTICE_M, np.arange(*rows) * _LATTICE_M)
-    )
+    lon, lat = to_lonlat(epsg, *np.meshgrid(np.arange(*columns) * _LATTICE_M, np.arange(*rows) * _LATTICE_M))
     nodes = np.array([p.node_lon for p in passes_on(day)])
     across, _ = abeam(nodes[:, None, None], lon, lat)
     # Millimetres: the last digits of sines differ between processors.

@@ -120,9 +120,13 @@ def abeam(node_lon: ArrayLike, lon: ArrayLike, lat: ArrayLike) -> tuple[np.ndarr
         Metres to the left of the track (to the right: negative; 10,000 km: too far away to matter), and seconds
         after the node.
     """
-    node, lon, lat = np.broadcast_arrays(*(np.radians(np.asarray(a, np.float64)) for a in (node_lon, lon, lat)))
+    node, lon, lat = np.broadcast_arrays(
+        *(np.radians(np.asarray(a, np.float64)) for a in (node_lon, lon, lat))
+    )
     inclination = math.radians(INCLINATION_DEG)
-    away = lon - node  # longitude from the node, in the frame of the orbit, whose axes are the node and the pole
+    away = (
+        lon - node
+    )  # longitude from the node, in the frame of the orbit, whose axes are the node and the pole
     # The satellite's angle from the node when it is abeam: a first guess from the latitude, then the Earth's turn until
     # then. The turn is a fourteenth of the satellite's, so that each round gains more than a digit.
     angle = -np.arcsin(np.clip(np.sin(lat) / math.sin(inclination), -1.0, 1.0))

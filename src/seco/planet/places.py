@@ -12,15 +12,15 @@ import numpy as np
 import shapely
 
 from seco.errors import DatasetError
+from seco.places.cities import largest_cities
+from seco.places.land import land_fraction, land_mask
+from seco.places.samplers import EARTH_RADIUS_KM, around_cities, select_places, uniform_on_land
 from seco.planet.noise import uniform
 from seco.planet.orbits import seen
 from seco.planet.passes import CYCLE
 from seco.planet.render import clear_fraction
 from seco.planet.settings import Build, Planet
 from seco.planet.utm import to_lonlat, to_utm, utm_epsg
-from seco.places.cities import largest_cities
-from seco.places.land import land_fraction, land_mask
-from seco.places.samplers import EARTH_RADIUS_KM, around_cities, select_places, uniform_on_land
 
 SNAP_M = 60
 """Patches lie on the grid that pixels of 10, 20 and 60 m share."""
@@ -68,7 +68,8 @@ def draw_places(build: Build, *, seed: int) -> Iterator[Place]:
         good &= land_fraction(lon, lat, width_deg=width, height_deg=height) >= build.min_land
         if not build.overlap:
             for i in np.flatnonzero(good):
-                good[i] = _free(_placed(0, *lonlat[i], extent_m), extent_m, taken)
+                place = _placed(0, float(lon[i]), float(lat[i]), extent_m)
+                good[i] = _free(place, extent_m, taken)
         return good
 
     if build.sampler == "land":
@@ -135,13 +136,15 @@ def choose_days(planet: Planet, place: Place, build: Build) -> list[datetime.dat
     part = (build.last - build.first).days / build.num_dates
     key = (planet.seed, _SHIFT, place.epsg, place.left_m, place.top_m)
     shift = float(uniform(*key))
-    visible = [sees(place, build.patch_px, build.first + datetime.timedelta(days=n)) for n in range(CYCLE.days)]
+    visible = [
+        sees(place, build.patch_px, build.first + datetime.timedelta(days=n)) for n in range(CYCLE.days)
+    ]
     days = []
     for k in range(build.num_dates):
         first = build.first + datetime.timedelta(days=round(k * part))
         length = max(1, round((k + 1) * part) - round(k * part))
         wanted = min(int(shift * length), length - 1)
-        nearest = sorted(range(length), key=lambda n, w=wanted: (abs(n - w), n))
+        nearest = np.argsort(np.abs(np.arange(length) - wanted), kind="stable").tolist()
         offset = (first - build.first).days
         # The satellites' tracks repeat, so that one cycle says all; a part too short for a pass takes its wanted day.
         passes = [n for n in nearest if visible[(offset + n) % CYCLE.days]] or [wanted]
@@ -149,9 +152,7 @@ def choose_days(planet: Planet, place: Place, build: Build) -> list[datetime.dat
     return days
 
 
-def _clear_day(
-    planet: Planet, place: Place, build: Build, candidates: list[datetime.date]
-) -> datetime.date:
+def _clear_day(planet: Planet, place: Place, build: Build, candidates: list[datetime.date]) -> datetime.date:
     if not build.min_clear or len(candidates) == 1:
         return candidates[0]
     best, best_clear = candidates[0], -1.0

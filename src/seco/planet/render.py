@@ -6,11 +6,11 @@ import dataclasses
 import datetime
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8, UInt16
 
-from seco.planet import geography
 from seco.planet.ground import HEIGHT_M, TEXTURE, VARIANTS, Ground, lay_out
 from seco.planet.noise import field, uniform
 from seco.planet.orbits import boa_offset_on
@@ -73,11 +73,11 @@ class View:
         )
         self._snow = self._snow_cover(surface)
         hidden = np.maximum(self.sky.cloud, self.sky.cirrus)
-        self._light = (light * (1 - 0.62 * self.sky.shadow) * (1 - hidden)).astype(np.float32)
+        self._lit = (light * (1 - 0.62 * self.sky.shadow) * (1 - hidden)).astype(np.float32)
         self._open = 1 - hidden
         # Clouds are lit and dark within: brighter in their middle, with structure.
         puff = field(cols, rows, key=(*self.key, _NOISE, day.toordinal()), period_px=64, octaves=4)
-        self._bright = (self.sky.cloud * (0.62 + 0.76 * puff)).astype(np.float32)
+        self._bright = (self.sky.cloud * (0.75 + 1.0 * puff)).astype(np.float32)
 
     def band(self, name: str) -> Float32[np.ndarray, "h w"]:
         """Return a band's reflectance at 10 m, without the sensor's noise."""
@@ -85,7 +85,7 @@ class View:
         out = self._table[b][self._code]
         if self._snow is not None:
             out += self._snow * (SPECTRA["snow"][b] - out)
-        out *= self._light
+        out *= self._lit
         out += self.sky.haze * SPECTRA["haze"][b] * self._open
         out += self._bright * SPECTRA["cloud"][b]
         # Cirrus where no thicker cloud is.
@@ -139,7 +139,10 @@ class View:
     def _snow_cover(self, surface: np.ndarray) -> Float32[np.ndarray, "h w"] | None:
         """Return how much snow shows on each pixel, or None where there is none."""
         share = np.array(
-            [year(int(c), float(lat)).snow[min(self.day.timetuple().tm_yday, 365) - 1] for c, lat in self.ground.zones]
+            [
+                year(int(c), float(lat)).snow[min(self.day.timetuple().tm_yday, 365) - 1]
+                for c, lat in self.ground.zones
+            ]
         ).astype(np.float32)
         if share.max() < 0.02:
             return None
@@ -216,8 +219,10 @@ def stored(
     return np.clip(np.rint(noisy * QUANTIFICATION + offset_dn), 1, 65535).astype(np.uint16)
 
 
-def coordinates(start_m: int, *, num: int, pixel_m: int, decimation: int = 1, axis: str) -> Int64[np.ndarray, " n"]:
-    """Return the 10 m columns (axis `x`) or rows (`y`) below `num` native pixels, of which every `decimation`-th is taken."""
+def coordinates(
+    start_m: int, *, num: int, pixel_m: int, decimation: int = 1, axis: Literal["x", "y"]
+) -> Int64[np.ndarray, " n"]:
+    """Return the 10 m columns (axis `x`) or rows (`y`) below `num` native pixels, every `decimation`-th."""
     first = start_m // 10 if axis == "x" else -start_m // 10
     sub = pixel_m // 10
     pixels = first + np.arange(num)[:, None] * (decimation * sub) + np.arange(sub)
@@ -282,7 +287,9 @@ def picture(
     return Picture(pixels=pixels, clear_fraction=clear, snow_fraction=view.snow_share)
 
 
-def clear_fraction(planet: Planet, *, epsg: int, left_m: int, top_m: int, size_px: int, day: datetime.date) -> float:
+def clear_fraction(
+    planet: Planet, *, epsg: int, left_m: int, top_m: int, size_px: int, day: datetime.date
+) -> float:
     """Return about what `picture` would say of a window's clear fraction, from every sixth pixel and without painting it."""
     cols = left_m // 10 + np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64)
     rows = -top_m // 10 + np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64)
@@ -305,7 +312,11 @@ def read_band(
     Returns:
         Stored numbers, or classes of `SCL`. They do not end where the satellite's swath does.
     """
-    view = _view(planet, epsg, acquisition_day, left_m, top_m, width_px, height_px, decimation, PIXEL_M[band])
+    window = _Window(
+        epsg=epsg, left_m=left_m, top_m=top_m, width_px=width_px, height_px=height_px, decimation=decimation,
+        pixel_m=PIXEL_M[band],
+    )  # fmt: skip
+    view = _view(planet, window, acquisition_day)
     sub = PIXEL_M[band] // 10
     margin = MARGIN_PX if decimation == 1 else 0
     inner = slice(margin, -margin or None)
@@ -317,21 +328,30 @@ def read_band(
     return stored(values, grain=grain, offset_dn=-boa_offset_on(acquisition_day))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Window:
+    """A window on a band's grid."""
+
+    epsg: int
+    left_m: int
+    top_m: int
+    width_px: int
+    height_px: int
+    decimation: int
+    pixel_m: int
+
+
+# Twelve bands of one block are asked for one after another: its ground and its day are laid out once.
 @functools.lru_cache(maxsize=8)
-def _view(
-    planet: Planet, epsg: int, day: datetime.date, left_m: int, top_m: int, width_px: int, height_px: int, decimation: int,
-    pixel_m: int,
-) -> View:  # fmt: skip
-    ground = _window(planet, epsg, left_m, top_m, width_px, height_px, decimation, pixel_m)
-    return View(planet, ground=ground, epsg=epsg, day=day)
+def _view(planet: Planet, window: _Window, day: datetime.date) -> View:
+    return View(planet, ground=_ground(planet, window), epsg=window.epsg, day=day)
 
 
 @functools.lru_cache(maxsize=8)
-def _window(
-    planet: Planet, epsg: int, left_m: int, top_m: int, width_px: int, height_px: int, decimation: int, pixel_m: int
-) -> Ground:
-    cols = coordinates(left_m, num=width_px, pixel_m=pixel_m, decimation=decimation, axis="x")
-    rows = coordinates(top_m, num=height_px, pixel_m=pixel_m, decimation=decimation, axis="y")
-    if decimation == 1:
+def _ground(planet: Planet, window: _Window) -> Ground:
+    pixel = {"pixel_m": window.pixel_m, "decimation": window.decimation}
+    cols = coordinates(window.left_m, num=window.width_px, axis="x", **pixel)
+    rows = coordinates(window.top_m, num=window.height_px, axis="y", **pixel)
+    if window.decimation == 1:
         cols, rows = (np.arange(a[0] - MARGIN_PX, a[-1] + MARGIN_PX + 1) for a in (cols, rows))
-    return lay_out(planet, epsg=epsg, cols=cols, rows=rows)
+    return lay_out(planet, epsg=window.epsg, cols=cols, rows=rows)

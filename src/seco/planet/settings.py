@@ -33,7 +33,9 @@ class Planet:
         if not 0 <= self.change_share <= 1:
             raise ConfigError(f"share of changed land {self.change_share}; between 0 and 1 (--change-share)")
         if self.change_from > self.change_to:
-            raise ConfigError(f"changes from {self.change_from} to {self.change_to}; the first day comes first")
+            raise ConfigError(
+                f"changes from {self.change_from} to {self.change_to}; the first day comes first"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +43,15 @@ class Build:
     """What a simulated dataset holds."""
 
     num_places: int = setting(1000, "places to draw", flag="--places")
-    num_dates: int = setting(5, "dates a place, one in each of so many equal parts of the time", flag="--dates")
+    num_dates: int = setting(
+        5, "dates a place, one in each of so many equal parts of the time", flag="--dates"
+    )
     patch_px: int = setting(264, "edge of a patch, 10 m pixels; a multiple of 6", flag="--patch")
     first: datetime.date = setting(datetime.date(2023, 1, 1), "first day of the time", flag="--from")
     last: datetime.date = setting(datetime.date(2024, 1, 1), "day after the time's last", flag="--to")
-    min_clear: float = setting(0.9, "clear fraction that a date should have, 0-1; the clearest pass where none has it")
+    min_clear: float = setting(
+        0.9, "clear fraction that a date should have, 0-1; the clearest pass where none has it"
+    )
     sampler: Literal["cities", "land"] = setting(
         "cities", "cities: Gaussian around the most populous, as SeCo; land: uniform on land"
     )
@@ -57,7 +63,9 @@ class Build:
     lat_max: float = setting(75.0, "northernmost centre, degrees")
     overlap: bool = setting(True, "let patches of two places share ground")
     bands: tuple[str, ...] = setting(BANDS, "bands to store")
-    change_share: float = setting(0.0, "share of squares of 3 km where a forest is cut or a district built, 0-1")
+    change_share: float = setting(
+        0.0, "share of squares of 3 km where a forest is cut or a district built, 0-1"
+    )
     seed: int = setting(0, "seed of the planet and of the places")
     jobs: int = setting(0, "processes; 0: one a core")
 
@@ -68,13 +76,19 @@ class Build:
             raise ConfigError(f"{self.num_dates} dates a place; ask for at least 1 (--dates)")
         if not 12 <= self.patch_px <= 10980 or self.patch_px % 6:
             raise ConfigError(
-                f"patch of {self.patch_px} px; a multiple of 6 from 12 to 10980, so that bands of 10, 20 and 60 m fit (--patch)"
+                f"patch of {self.patch_px} px; a multiple of 6 from 12 to 10980, for bands of 10, 20 and 60 m (--patch)"
             )
         if (self.last - self.first).days < self.num_dates:
-            raise ConfigError(f"{self.num_dates} dates from {self.first} to {self.last}; at most one a day (--from, --to)")
+            raise ConfigError(
+                f"{self.num_dates} dates from {self.first} to {self.last}; at most one a day (--from, --to)"
+            )
         check_day(self.first)
         check_day(self.last)
-        for name, value in (("--min-clear", self.min_clear), ("--min-land", self.min_land), ("--change-share", self.change_share)):
+        for name, value in (
+            ("--min-clear", self.min_clear),
+            ("--min-land", self.min_land),
+            ("--change-share", self.change_share),
+        ):
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name} {value}; between 0 and 1")
         if not SOUTHERNMOST <= self.lat_min < self.lat_max <= NORTHERNMOST:
@@ -83,7 +97,9 @@ class Build:
             )
         unknown = [b for b in self.bands if b not in BANDS]
         if unknown or not self.bands or len(set(self.bands)) < len(self.bands):
-            raise ConfigError(f"bands {','.join(self.bands) or 'none'}; choose from {','.join(BANDS)}, each once (--bands)")
+            raise ConfigError(
+                f"bands {','.join(self.bands) or 'none'}; choose from {','.join(BANDS)}, each once (--bands)"
+            )
         if self.jobs < 0:
             raise ConfigError(f"{self.jobs} processes; 0 or more (--jobs)")
 
@@ -91,5 +107,8 @@ class Build:
         """Return the planet that this is a dataset of; what changes, changes in the middle half of the time."""
         quarter = (self.last - self.first) / 4
         return Planet(
-            seed=self.seed, change_share=self.change_share, change_from=self.first + quarter, change_to=self.last - quarter
+            seed=self.seed,
+            change_share=self.change_share,
+            change_from=self.first + quarter,
+            change_to=self.last - quarter,
         )

@@ -9,6 +9,7 @@ import functools
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
+from seco.places.rasters import climate
 from seco.planet import geography
 from seco.planet.noise import corners, even, field, interpolate
 from seco.planet.settings import Planet
@@ -25,7 +26,18 @@ _REGION_PX = 3000
 
 # Mean share of sky under cloud when the satellite passes, by the first letters of the climate class (MODIS cloud
 # climatologies, King et al. 2013: two thirds of the globe, deserts a tenth).
-_CLOUDINESS = {"Af": 0.62, "Am": 0.55, "Aw": 0.42, "BW": 0.1, "BS": 0.26, "Cs": 0.32, "Cw": 0.42, "Cf": 0.55, "D": 0.58, "E": 0.6}
+_CLOUDINESS = {
+    "Af": 0.62,
+    "Am": 0.55,
+    "Aw": 0.42,
+    "BW": 0.1,
+    "BS": 0.26,
+    "Cs": 0.32,
+    "Cw": 0.42,
+    "Cf": 0.55,
+    "D": 0.58,
+    "E": 0.6,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,13 +84,15 @@ def sky(
     haze = field(x, y, key=(*key, _HAZE), period_px=8000, octaves=2)
     return Sky(
         cloud=drawn(cloud), cirrus=drawn(thin.astype(np.float32)), shadow=drawn(caster * (1 - cloud)),
-        haze=drawn(1.6 * np.maximum(haze - 0.25, 0) ** 1.5),
+        haze=drawn(0.9 * np.maximum(haze - 0.25, 0) ** 1.5),
     )  # fmt: skip
 
 
 def _clouds(x: np.ndarray, y: np.ndarray, key: tuple[int, ...]) -> Float32[np.ndarray, "h w"]:
     shape = even(
-        field(x, y, key=(*key, _CLOUD), period_px=_PERIOD_PX, octaves=_OCTAVES, gain=_GAIN), octaves=_OCTAVES, gain=_GAIN
+        field(x, y, key=(*key, _CLOUD), period_px=_PERIOD_PX, octaves=_OCTAVES, gain=_GAIN),
+        octaves=_OCTAVES,
+        gain=_GAIN,
     )
     clear = 1 - _cloudiness(x, y, key)
     opacity = np.clip((shape - clear) / np.maximum(0.06 + 0.1 * (1 - clear), 1e-3), 0, 1)
@@ -92,7 +106,9 @@ def _cloudiness(x: np.ndarray, y: np.ndarray, key: tuple[int, ...]) -> Float32[n
     mean = interpolate(x, y, period_px=_REGION_PX, lattice=usual, at=(i, j))
     # Weather: whole fronts of 500 km come over or stay away, so that a day is rather overcast or clear than half of both.
     weather = even(field(x, y, key=(*key, _WEATHER), period_px=50_000), octaves=1)
-    return np.clip(mean + 1.1 * (weather - 0.5) * np.minimum(1, 4 * mean * (1 - mean)), 0, 1).astype(np.float32)
+    return np.clip(mean + 1.1 * (weather - 0.5) * np.minimum(1, 4 * mean * (1 - mean)), 0, 1).astype(
+        np.float32
+    )
 
 
 @functools.lru_cache(maxsize=65536)
@@ -103,5 +119,5 @@ def _usual(epsg: int, i: int, j: int) -> float:
     if not (np.isfinite(lon) and np.isfinite(lat)):  # beyond what the zone's projection can say
         return 0.5
     spot = geography.look(np.array([lon]), np.array([lat]))
-    name = geography.climate().classes[int(spot.climate[0])]
+    name = climate().classes[int(spot.climate[0])]
     return _CLOUDINESS.get(name[:2], _CLOUDINESS.get(name[:1], 0.5))

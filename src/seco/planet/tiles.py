@@ -127,9 +127,7 @@ def tile_from_id(id: str, *, tile_px: int = FULL_PX) -> Tile:
         raise ConfigError(f"tile {id!r}: names of tiles of {tile_px} px are like {shape}")
     east, north = (int(d or 0) * 10_000 for d in digits)
     if east % step or north % step:
-        raise ConfigError(
-            f"tile {id!r}: digits of tiles of {tile_px} px are multiples of {step // 10_000}"
-        )
+        raise ConfigError(f"tile {id!r}: digits of tiles of {tile_px} px are multiples of {step // 10_000}")
     letters = _COLUMNS[(int(zone) - 1) % 3]
     if column in letters:
         east += _SQUARE_M * (1 + letters.index(column))
@@ -193,7 +191,9 @@ def tiles_in_box(
     step = step_of(tile_px)
     zone_of_epsg(epsg)
     if not (left_m < right_m and bottom_m < top_m and np.isfinite([left_m, bottom_m, right_m, top_m]).all()):
-        raise ConfigError(f"box {left_m:g}, {bottom_m:g}, {right_m:g}, {top_m:g}: left below right, bottom below top")
+        raise ConfigError(
+            f"box {left_m:g}, {bottom_m:g}, {right_m:g}, {top_m:g}: left below right, bottom below top"
+        )
     out = []
     # Beyond these no square of any zone lies, however large the box.
     columns = range(max(int(left_m // step) - 1, 0), min(int(right_m // step), 9 * _SQUARE_M // step) + 1)
