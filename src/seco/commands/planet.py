@@ -47,13 +47,22 @@ def serve(parser: argparse.ArgumentParser, argv: list[str]) -> int:
 
     parser.add_argument("out", type=Path, help="folder that `seco planet scenes` made")
     parser.add_argument(
-        "--port", type=int, default=PIXELS_PORT, help=f"port of the pixels, 0: a free one (default: {PIXELS_PORT})"
+        "--port",
+        type=int,
+        default=PIXELS_PORT,
+        help=f"port of the pixels, 0: a free one (default: {PIXELS_PORT})",
     )
     parser.add_argument(
-        "--stac-port", type=int, default=STAC_PORT, help=f"port of the STAC API, 0: a free one (default: {STAC_PORT})"
+        "--stac-port",
+        type=int,
+        default=STAC_PORT,
+        help=f"port of the STAC API, 0: a free one (default: {STAC_PORT})",
     )
     parser.add_argument(
-        "--faults", default="", metavar="TEXT", help="what goes wrong with pixels, such as '500@0.05; delay=0.1' (default: nothing)"
+        "--faults",
+        default="",
+        metavar="TEXT",
+        help="what goes wrong with pixels, such as '500@0.05; delay=0.1' (default: nothing)",
     )
     args = parser.parse_args(argv)
     stopped = threading.Event()

@@ -54,7 +54,9 @@ class Archive:
         check_day(self.first)
         check_day(self.last)
         if self.first > self.last:
-            raise ConfigError(f"days from {self.first} to {self.last}: the first day comes first (--from, --to)")
+            raise ConfigError(
+                f"days from {self.first} to {self.last}: the first day comes first (--from, --to)"
+            )
         if self.revisit_days < REVISIT_DAYS or self.revisit_days % REVISIT_DAYS:
             raise ConfigError(
                 f"a revisit of {self.revisit_days} days: give a multiple of {REVISIT_DAYS} (--revisit-days)"
@@ -110,23 +112,24 @@ def read_archive(out: Path) -> Archive:
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise DatasetError(f"{path} is damaged (no version); make the planet again")
     if version > VERSION:
-        raise DatasetError(f"{path} is of version {version}; this seco knows up to {VERSION}: use a newer one")
+        raise DatasetError(
+            f"{path} is of version {version}; this seco knows up to {VERSION}: use a newer one"
+        )
     try:
         values = {f.name: found[f.name] for f in dataclasses.fields(Archive)}
         values["planet"] = _planet(values["planet"])
         values |= {name: datetime.date.fromisoformat(values[name]) for name in ("first", "last")}
-        whole = ("tile_px", "revisit_days")
-        if any(type(values[n]) is not int for n in whole) or type(values["rendered"]) is not bool:
-            raise TypeError(f"{', '.join(whole)} are whole numbers, rendered is true or false")
     except (KeyError, TypeError, ValueError, AttributeError) as err:
         raise DatasetError(f"{path} is damaged ({type(err).__name__}: {err}); make the planet again") from err
+    kinds = {"tile_px": int, "revisit_days": int, "rendered": bool}
+    wrong = [n for n, kind in kinds.items() if type(values[n]) is not kind]
+    if wrong:
+        raise DatasetError(f"{path} is damaged ({wrong[0]} is {values[wrong[0]]!r}); make the planet again")
     return Archive(**values)
 
 
 def _planet(values: dict[str, Any]) -> Planet:
-    kinds = configs.hints(Planet)
-    dates = {k for k, kind in kinds.items() if kind is datetime.date}
-    return Planet(**{k: datetime.date.fromisoformat(v) if k in dates else v for k, v in values.items()})
+    return configs.build(Planet, values)
 
 
 def read_places(out: Path) -> np.ndarray:

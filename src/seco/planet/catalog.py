@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from seco.errors import CatalogError, DatasetError
+from seco.errors import CatalogError
 from seco.planet.archive import (
     CATALOG_NAME,
     COLLECTION_NAME,
@@ -20,9 +20,9 @@ from seco.planet.archive import (
     TILES_NAME,
     Archive,
 )
+from seco.planet.geoparquet import write_items
 from seco.planet.items import Describe, make_item
 from seco.planet.manifest import Extent, catalog_json, collection_json, licence_link, link, tile_catalog_json
-from seco.planet.geoparquet import write_items
 from seco.planet.orbits import Acquisition
 from seco.planet.scenes import ReadBand, describer, path_of
 from seco.planet.tiles import Tile
@@ -66,7 +66,7 @@ def write_catalog(
     def made() -> Iterator[dict[str, Any]]:
         for tile, items in zip(tiles, progress(work, "tiles", total=len(tiles)), strict=True):
             if files and items:
-                _write_tile(tile, items, out, archive=archive)
+                _write_tile(tile, items, out)
                 extent.tiles.append(tile.id)
             for item in items:
                 extent.add(item)
@@ -88,7 +88,11 @@ def items_of(archive: Archive, tile: Tile, *, read: ReadBand | None = None) -> l
     out = []
     for taken in archive.scenes(tile):
         item = make_item(
-            tile, taken, contents=describe(tile, taken), href=href_of(archive, tile, taken), seed=archive.planet.seed
+            tile,
+            taken,
+            contents=describe(tile, taken),
+            href=href_of(archive, tile, taken),
+            seed=archive.planet.seed,
         )
         # The swath's edge may miss a tile by less than an outline shows.
         if item is not None:
@@ -108,7 +112,7 @@ def _expected(archive: Archive, tiles: tuple[Tile, ...]) -> float:
     return len(tiles) * (days / archive.revisit_days + 1) * _MIXED_ITEMS_A_CYCLE
 
 
-def _write_tile(tile: Tile, items: list[dict[str, Any]], out: Path, *, archive: Archive) -> None:
+def _write_tile(tile: Tile, items: list[dict[str, Any]], out: Path) -> None:
     """Write the items of a tile as files, and a catalogue that links to them."""
     folder = out / TILES_NAME / tile.id
     for item in items:
@@ -126,5 +130,3 @@ def _write_tile(tile: Tile, items: list[dict[str, Any]], out: Path, *, archive: 
         text = json.dumps({**item, "assets": assets, "links": links}, separators=(",", ":"))
         write_atomic(folder / f"{item['id']}.json", text + "\n")
     write_json(folder / CATALOG_NAME, tile_catalog_json(tile, [i["id"] for i in items]))
-
-

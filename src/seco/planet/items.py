@@ -8,11 +8,12 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
-from seco import __version__
 from seco.errors import ConfigError
 from seco.planet.orbits import Acquisition, footprint_m
 from seco.planet.outlines import outline
@@ -99,7 +100,12 @@ def item_id(tile: Tile, acquisition: Acquisition) -> str:
 
 
 def make_item(
-    tile: Tile, acquisition: Acquisition, *, contents: Mapping[str, float], href: Callable[[str], str], seed: int
+    tile: Tile,
+    acquisition: Acquisition,
+    *,
+    contents: Mapping[str, float],
+    href: Callable[[str], str],
+    seed: int,
 ) -> dict[str, Any] | None:
     """Return one scene as a STAC item, without links; None where the swath misses the tile.
 
@@ -132,7 +138,7 @@ def make_item(
         "s2:nodata_pixel_percentage": round(max(100.0 * (1.0 - shape.area / tile.edge_m**2), 0.0), 6),
         **{name: float(contents[name]) for name in CONTENTS},
         "earthsearch:boa_offset_applied": False,
-        "processing:software": {"seco-planet": __version__},
+        "processing:software": {"seco-planet": _version()},
         "seco:simulated": True,
         "seco:planet_seed": seed,
         "seco:tile_px": tile.tile_px,
@@ -158,6 +164,14 @@ def _check(contents: Mapping[str, float]) -> None:
     wrong = {n: contents[n] for n in CONTENTS if not 0 <= contents[n] <= 100}
     if wrong:
         raise ConfigError(f"a scene is described with {wrong}; percentages are 0 to 100")
+
+
+@lru_cache(maxsize=1)
+def _version() -> str:
+    try:
+        return version("seasonal-contrast")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def stamp(when: datetime.datetime, *, digits: int = 3) -> str:

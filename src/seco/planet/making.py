@@ -44,15 +44,27 @@ _ENOUGH_FOR_PROCESSES = 8
 class Scenes:
     """Which scenes a planet's catalogue lists."""
 
-    num_places: int | None = setting(None, "places to draw around cities, as `seco planet build` does", flag="--places")
-    points: Path | None = setting(None, "file of places instead: CSV with lon and lat, GeoJSON or GeoParquet points")
+    num_places: int | None = setting(
+        None, "places to draw around cities, as `seco planet build` does", flag="--places"
+    )
+    points: Path | None = setting(
+        None, "file of places instead: CSV with lon and lat, GeoJSON or GeoParquet points"
+    )
     first: datetime.date = setting(datetime.date(2023, 1, 1), "day of the first scenes", flag="--from")
-    last: datetime.date = setting(datetime.date(2023, 12, 31), "day of the last scenes, included", flag="--to")
+    last: datetime.date = setting(
+        datetime.date(2023, 12, 31), "day of the last scenes, included", flag="--to"
+    )
     tile_px: int = setting(FULL_PX, "edge of a tile, 10 m pixels: 10980 (the real one), 5490, 2196 or 1098")
-    revisit_days: int = setting(REVISIT_DAYS, "keep scenes of one five-day cycle in so many days; a multiple of 5")
-    change_share: float = setting(0.0, "share of squares of 3 km where a forest is cut or a district built, 0-1")
+    revisit_days: int = setting(
+        REVISIT_DAYS, "keep scenes of one five-day cycle in so many days; a multiple of 5"
+    )
+    change_share: float = setting(
+        0.0, "share of squares of 3 km where a forest is cut or a district built, 0-1"
+    )
     seed: int = setting(0, "seed of the planet and of the places")
-    render: bool = setting(False, "write the scenes to disk, compressed, instead of making them when they are read")
+    render: bool = setting(
+        False, "write the scenes to disk, compressed, instead of making them when they are read"
+    )
     static: Literal["auto", "yes", "no"] = setting(
         "auto", "a file an item, linked from catalog.json; auto: where about 20,000 or fewer are expected"
     )
@@ -77,7 +89,9 @@ class Scenes:
     def archive(self) -> Archive:
         """Return what makes the scenes."""
         if self.first > self.last:
-            raise ConfigError(f"days from {self.first} to {self.last}: the first day comes first (--from, --to)")
+            raise ConfigError(
+                f"days from {self.first} to {self.last}: the first day comes first (--from, --to)"
+            )
         return Archive(
             planet=self.build().planet(), tile_px=self.tile_px, first=self.first, last=self.last,
             revisit_days=self.revisit_days, rendered=self.render,
@@ -129,11 +143,20 @@ def make_scenes(
         num_items = write_catalog(archive, tiles, out, static=scenes.static, jobs=jobs, read=read).num_items
     num_files = num_bytes = 0
     if archive.rendered:
-        work = in_order(partial(_render_scene, archive, out, read), _tasks(archive, tiles), jobs=jobs, what="renders scenes")
+        work = in_order(
+            partial(_render_scene, archive, out, read),
+            _tasks(archive, tiles),
+            jobs=jobs,
+            what="renders scenes",
+        )
         for files, size in progress(work, "scenes"):
             num_files, num_bytes = num_files + files, num_bytes + size
     return Made(
-        num_places=len(points), num_tiles=len(tiles), num_items=num_items, num_files=num_files, num_bytes=num_bytes
+        num_places=len(points),
+        num_tiles=len(tiles),
+        num_items=num_items,
+        num_files=num_files,
+        num_bytes=num_bytes,
     )
 
 

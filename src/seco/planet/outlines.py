@@ -57,7 +57,10 @@ def outline(shape: shapely.Geometry, *, epsg: int) -> Outline:
     single = {"type": "Polygon", "coordinates": rounded[0]}
     geometry = single if len(rounded) == 1 else {"type": "MultiPolygon", "coordinates": rounded}
     return Outline(
-        geometry=geometry, bbox=_bbox(parts), lon=round((middle + 180.0) % 360.0 - 180.0, 5), lat=round(float(middle_lat), 5)
+        geometry=geometry,
+        bbox=_bbox(parts),
+        lon=round((middle + 180.0) % 360.0 - 180.0, 5),
+        lat=round(float(middle_lat), 5),
     )
 
 
@@ -65,7 +68,9 @@ def _cut(whole: shapely.Geometry) -> list[shapely.Polygon]:
     """Cut at the antimeridian, and bring every piece to longitudes within -180 to 180."""
     pieces = []
     for turns in (-1, 0, 1):
-        inside = shapely.intersection(whole, shapely.box(360.0 * turns - 180.0, -90.0, 360.0 * turns + 180.0, 90.0))
+        inside = shapely.intersection(
+            whole, shapely.box(360.0 * turns - 180.0, -90.0, 360.0 * turns + 180.0, 90.0)
+        )
         moved = shapely.transform(inside, lambda p, t=turns: p - [360.0 * t, 0.0])
         pieces += [p for p in shapely.get_parts(moved) if p.geom_type == "Polygon" and p.area > 0]
     return [orient(p) for p in pieces]
@@ -77,8 +82,11 @@ def _ring(ring: shapely.LinearRing) -> list[list[float]]:
 
 def _bbox(parts: list[shapely.Polygon]) -> list[float]:
     bounds = np.array([p.bounds for p in parts])
-    west, south, east, north = (*bounds[:, :2].min(axis=0), *bounds[:, 2:].max(axis=0))
-    if east - west > 180.0:  # pieces at both ends of the map: the box goes from the eastern piece over the antimeridian
+    west, south = bounds[:, :2].min(axis=0).tolist()
+    east, north = bounds[:, 2:].max(axis=0).tolist()
+    if (
+        east - west > 180.0
+    ):  # pieces at both ends of the map: the box goes from the eastern piece over the antimeridian
         eastern = bounds[:, 0] > 0
         west, east = bounds[eastern, 0].min(), bounds[~eastern, 2].max()
     return [round(float(v), DIGITS) for v in (west, south, east, north)]

@@ -42,8 +42,8 @@ def read_points(path: Path) -> LonLat:
         raise DatasetError(f"cannot read places {path}: {err}; give the path of a file of places") from err
     except (ValueError, KeyError, TypeError, IndexError, RecursionError, csv.Error) as err:
         raise DatasetError(
-            f"places {path}: {' '.join(str(err).split())[:200] or type(err).__name__}; give longitude and latitude in degrees, "
-            "as CSV with columns lon and lat, GeoJSON points or GeoParquet"
+            f"places {path}: {' '.join(str(err).split())[:200] or type(err).__name__}; give longitude and latitude in "
+            "degrees, as CSV with columns lon and lat, GeoJSON points or GeoParquet"
         ) from err
     if len(points) == 0:
         raise DatasetError(f"places {path}: there are none; give at least one")
@@ -52,8 +52,8 @@ def read_points(path: Path) -> LonLat:
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
         raise DatasetError(
-            f"places {path}: place {at + 1} is {points[at, 0]:g}, {points[at, 1]:g}; longitude comes first, -180 to 180, then "
-            f"latitude, {SOUTHERNMOST:g} to {NORTHERNMOST:g}, where Sentinel-2 has tiles"
+            f"places {path}: place {at + 1} is {points[at, 0]:g}, {points[at, 1]:g}; longitude comes first, -180 to 180, "
+            f"then latitude, {SOUTHERNMOST:g} to {NORTHERNMOST:g}, where Sentinel-2 has tiles"
         )
     return points
 

@@ -20,7 +20,8 @@ from seco.planet.items import PIXEL_M, Describe, contents_of
 from seco.planet.orbits import Acquisition, acquisition_on, seen
 from seco.planet.passes import FIRST_DAY, LAST_DAY
 from seco.planet.settings import Planet
-from seco.planet.tiles import FULL_PX, PIXEL_M as FINEST_M, Tile, tile_from_id
+from seco.planet.tiles import FULL_PX, Tile, tile_from_id
+from seco.planet.tiles import PIXEL_M as FINEST_M
 
 SAMPLES = 48
 """Positions along each edge of a tile that are looked at to say what a scene shows."""
@@ -96,7 +97,16 @@ def scene_cog(
 
     def window(decimation: int, col: int, row: int, width: int, height: int) -> np.ndarray:
         return read_window(
-            archive, tile, day, band, read=read, decimation=decimation, col=col, row=row, width=width, height=height
+            archive,
+            tile,
+            day,
+            band,
+            read=read,
+            decimation=decimation,
+            col=col,
+            row=row,
+            width=width,
+            height=height,
         )
 
     size = tile.edge_m // PIXEL_M[band]
@@ -126,7 +136,16 @@ def describer(archive: Archive, *, read: ReadBand | None = None) -> Describe:
         num = -(-size // decimation)
         return contents_of(
             read_window(
-                archive, tile, acquisition.day, "SCL", read=read, decimation=decimation, col=0, row=0, width=num, height=num
+                archive,
+                tile,
+                acquisition.day,
+                "SCL",
+                read=read,
+                decimation=decimation,
+                col=0,
+                row=0,
+                width=num,
+                height=num,
             )
         )
 

@@ -20,7 +20,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from seco.errors import CatalogError, ConfigError, DatasetError
-from seco.planet.archive import CATALOG_NAME, COLLECTION_NAME, ITEMS_NAME, PIXELS_URL, TILES_NAME, read_archive
+from seco.planet.archive import (
+    CATALOG_NAME,
+    COLLECTION_NAME,
+    ITEMS_NAME,
+    PIXELS_URL,
+    TILES_NAME,
+    read_archive,
+)
 from seco.planet.faults import FaultSchedule
 from seco.planet.geoparquet import metadata_of
 from seco.planet.items import COLLECTION
@@ -58,7 +65,9 @@ class PlanetServer:
     ) -> None:  # fmt: skip
         self._archive = read_archive(out)
         if not all((out / name).is_file() for name in (ITEMS_NAME, COLLECTION_NAME, CATALOG_NAME)):
-            raise DatasetError(f"the catalogue of {out} is not whole; run the same `seco planet scenes` again")
+            raise DatasetError(
+                f"the catalogue of {out} is not whole; run the same `seco planet scenes` again"
+            )
         if not 0 <= stac_port <= 65535:
             raise ConfigError(f"port {stac_port}; it must be 1 to 65535, or 0 for a free one")
         self._out, self._stac_port = out, stac_port
@@ -106,7 +115,9 @@ class PlanetServer:
             if _answers(self._stac_port, f"/collections/{COLLECTION}"):
                 return
             time.sleep(0.05)
-        raise CatalogError(f"the STAC server does not answer after {most_s:.0f} s; see whether the machine is overloaded")
+        raise CatalogError(
+            f"the STAC server does not answer after {most_s:.0f} s; see whether the machine is overloaded"
+        )
 
     def check(self) -> None:
         """See that the STAC server is alive.
@@ -114,12 +125,15 @@ class PlanetServer:
         Raises:
             CatalogError: it has ended.
         """
-        assert self._child is not None and self._folder is not None, "not started"
+        assert self._child is not None, "not started"
+        assert self._folder is not None, "not started"
         code = self._child.poll()
         if code is not None:
             log = (Path(self._folder.name) / "rustac.log").read_text(encoding="utf-8", errors="replace")
             last = " ".join(log.split()[-40:])
-            raise CatalogError(f"the STAC server (rustac serve) ended with {code}: {last or 'it said nothing'}")
+            raise CatalogError(
+                f"the STAC server (rustac serve) ended with {code}: {last or 'it said nothing'}"
+            )
 
     def stop(self) -> None:
         """Stop both and remove what was written for them. Does nothing where they are stopped."""
@@ -168,9 +182,12 @@ def copy_catalog(out: Path, folder: Path, *, pixels_url: str) -> int:
                 for name, column in (("assets", _moved(table, base, pixels_url)), ("links", _links(table))):
                     table = table.set_column(table.schema.get_field_index(name), schema.field(name), column)
                 writer.write_table(table.cast(schema))
-        return source.metadata.num_rows
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as err:
-        raise DatasetError(f"the catalogue of {out} is damaged or cannot be copied: {err}; make it again") from err
+        raise DatasetError(
+            f"the catalogue of {out} is damaged or cannot be copied: {err}; make it again"
+        ) from err
+    num: int = source.metadata.num_rows
+    return num
 
 
 def _moved(table: pa.Table, base: str, pixels_url: str) -> pa.Array:
@@ -198,7 +215,16 @@ def _start_rustac(folder: Path, port: int) -> subprocess.Popen[bytes]:
     if program is None:
         raise CatalogError("the STAC server rustac is not installed; `pip install rustac`")
     # Without `--use-duckdb false` it would want an extension from the network, and every request would hang.
-    command = [program, "serve", "--addr", f"{HOST}:{port}", "--use-duckdb", "false", COLLECTION_NAME, ITEMS_NAME]
+    command = [
+        program,
+        "serve",
+        "--addr",
+        f"{HOST}:{port}",
+        "--use-duckdb",
+        "false",
+        COLLECTION_NAME,
+        ITEMS_NAME,
+    ]
     with (folder / "rustac.log").open("wb") as log:
         # A session of its own: a Ctrl-C in the terminal is for us, and we stop it.
         return subprocess.Popen(
@@ -223,7 +249,7 @@ def _require_free(port: int) -> None:
             where = f"port {port} on {HOST}"
             if err.errno == errno.EADDRINUSE:
                 raise ConfigError(
-                    f"{where} is in use; stop the program that holds it, choose another port (--stac-port), or 0 for a free one"
+                    f"{where} is in use; stop what holds it, choose another with --stac-port, or 0 for a free one"
                 ) from err
             raise ConfigError(f"cannot listen on {where}: {err}; choose another port (--stac-port)") from err
 
