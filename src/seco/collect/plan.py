@@ -75,8 +75,9 @@ def plan_places(
     offers = [_offer(places, slots, by_grid[grid], settings) for grid in sorted(by_grid)]
     turns = range(len(places)) if orders is None else orders
     return [
-        _plan(place, turn=int(turns[i]), row=i, slots=slots[i], offers=offers, settings=settings) for i, place in enumerate(places)
-    ]  # fmt: skip
+        _plan(place, turn=int(turns[i]), row=i, slots=slots[i], offers=offers, settings=settings)
+        for i, place in enumerate(places)
+    ]
 
 
 def fits(scene: Scene, settings: Collect) -> bool:
