@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
@@ -159,7 +159,7 @@ class Scene:
     id: str
     collection: str
     catalog: str
-    datetime: datetime.datetime
+    datetime: dt.datetime
     tile: str | None
     epsg: int
     platform: str
@@ -172,7 +172,7 @@ class Scene:
     is_offset_removed: bool
 
     @property
-    def day(self) -> datetime.date:
+    def day(self) -> dt.date:
         """Return the day of the look, UTC."""
         return self.datetime.date()
 
@@ -214,9 +214,9 @@ class Slot:
     """One season of one place: the day aimed at, and the days that will do, both ends included."""
 
     index: int
-    target: datetime.date
-    first: datetime.date
-    last: datetime.date
+    target: dt.date
+    first: dt.date
+    last: dt.date
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
