@@ -312,6 +312,8 @@ class LedgerWriter:
             raise DatasetError(f"nothing to write to {self.out}: no place gave a patch")
         with disk_errors(self.out):
             self._merge_index()
+            for stray in self.partial.rglob("*.partial"):
+                stray.unlink()  # half-written by a process that was killed
             root = zarr.open_group(self.partial / fmt.ARCHIVE_NAME, mode="a", zarr_format=3)
             for group in self.layout.groups:
                 (self.partial / fmt.ARCHIVE_NAME / group.name / "zarr.json").unlink(missing_ok=True)
