@@ -200,9 +200,10 @@ def _percent(properties: Mapping[str, Any], name: str) -> float | None:
     if value is None:
         return None
     number = _number(value, f"{name} is no percentage")
-    if not 0 <= number <= 100:
+    # A sum of rounded parts may be a little more than all.
+    if not 0 <= number <= 100.01:
         raise _FaultError(f"{name} is no percentage", value)
-    return number
+    return min(number, 100.0)
 
 
 def _number(value: Any, reason: str) -> float:

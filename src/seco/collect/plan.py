@@ -25,6 +25,9 @@ SEASON_MISSING = "a season without a scene"
 REASONS = (POLAR, NO_SCENES, OVER_EDGE, NO_DAYS, NOT_SEEN, SEASON_MISSING)
 """Why a place has no plan; each place without one counts for the one that comes first in the search for it."""
 
+OTHER_DAYS, CLOUDY = "outside the days asked", "too cloudy"
+"""Why a scene is of no use."""
+
 OUTLINE_SLACK = 0.02
 """Outlines in catalogues are simplified: so much of a patch may lie outside them. The pixels decide."""
 FULL_NODATA_PERCENT = 0.01
@@ -68,7 +71,7 @@ def plan_places(
         ConfigError: the range of dates holds too few seasons.
     """
     slots = [slots_of(p, settings) for p in places]
-    usable = [s for s in without_duplicates(scenes) if fits(s, settings)]
+    usable = [s for s in without_duplicates(scenes) if unfit(s, settings) is None]
     by_grid: dict[str, list[Scene]] = {}
     for scene in usable:
         by_grid.setdefault(scene.grid, []).append(scene)
@@ -80,11 +83,13 @@ def plan_places(
     ]
 
 
-def fits(scene: Scene, settings: Collect) -> bool:
-    """Whether a scene is of the days asked and not too cloudy; unknown cloud cover passes, the pixels decide."""
+def unfit(scene: Scene, settings: Collect) -> str | None:
+    """Return why a scene is of no use for any place; None where it may be. Unknown cloud cover passes: pixels decide."""
     first, last = settings.days
+    if not first <= scene.day <= last:
+        return OTHER_DAYS
     cloud = scene.cloud_percent
-    return first <= scene.day <= last and (cloud is None or cloud <= settings.max_cloud)
+    return None if cloud is None or cloud <= settings.max_cloud else CLOUDY
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,7 +14,7 @@ from seco.collect.api import ApiSource, Box
 from seco.collect.catalogs import Catalog
 from seco.collect.model import GRID_M, Place, Scene
 from seco.collect.parse import UnusableItemError, parse_item
-from seco.collect.plan import fits, seen_m
+from seco.collect.plan import seen_m, unfit
 from seco.collect.settings import Collect
 from seco.collect.sources import Item, file_items, parquet_items
 from seco.collect.store import SceneStore, Spool
@@ -24,12 +24,10 @@ from seco.planet.utm import NORTHERNMOST, SOUTHERNMOST
 from seco.runs import progress
 
 SEARCH_FOLDER = "search"
-_KEPT_GROUPS = 12
+_KEPT_GROUPS = 24
 _M_A_DEGREE = 111_195.0
 
-DAYS, CLOUDS, COLLECTION, BLIND = (
-    "outside the days asked", "too cloudy", "of another collection", "footprint outside its own raster"
-)  # fmt: skip
+COLLECTION, BLIND = "of another collection", "footprint outside its own raster"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,14 +68,9 @@ def group_places(places: Sequence[Place], *, size_px: int) -> tuple[list[Group],
 
 def unsuitable(scene: Scene, settings: Collect, collection: str | None) -> str | None:
     """Return why a scene does not answer the question, whatever the server was asked; None where it does."""
-    first, last = settings.days
     if collection is not None and scene.collection != collection:
         return COLLECTION
-    if not first <= scene.day <= last:
-        return DAYS
-    if not fits(scene, settings):
-        return CLOUDS
-    return BLIND if seen_m(scene).is_empty else None
+    return unfit(scene, settings) or (BLIND if seen_m(scene).is_empty else None)
 
 
 class Search:
@@ -91,7 +84,7 @@ class Search:
     Attributes:
         dropped: items that were left out, by reason.
         num_scenes: scenes found.
-        num_requests: requests sent, answers kept from before not among them.
+        bands: bands that a scene must have.
 
     Raises:
         CatalogError: searching by tile was asked of a catalogue that cannot.
@@ -108,7 +101,7 @@ class Search:
         self._kept: OrderedDict[str, list[Scene]] = OrderedDict()
         self._counted: set[str] = set()
         level: Literal["L1C", "L2A"] = "L1C" if "l1c" in (catalog.collection or "") else "L2A"
-        self._bands = settings.band_names(level=level)
+        self.bands = settings.band_names(level=level)
 
     @property
     def num_requests(self) -> int:
@@ -160,7 +153,7 @@ class Search:
         for item, base in items:
             try:
                 scene = parse_item(
-                    item, catalog=catalog.name, bands=self._bands, collection=catalog.collection, base=base
+                    item, catalog=catalog.name, bands=self.bands, collection=catalog.collection, base=base
                 )
             except UnusableItemError as err:
                 dropped[err.reason] += 1
@@ -176,14 +169,11 @@ class Search:
         missing = [g for g in groups if not self._store.has(_box_key(g))]
         if not missing:
             return
-        items = (
-            parquet_items(self.catalog, self.settings)
-            if self.catalog.kind == "parquet"
-            else file_items(self.catalog)
-        )
         boxes = np.array([g.box for g in missing])
         spool = Spool(self._store.folder)
         dropped: Counter[str] = Counter()
+        parquet = self.catalog.kind == "parquet"
+        items = parquet_items(self.catalog, self.settings, dropped) if parquet else file_items(self.catalog)
         for scene in self._scenes(progress(items, "items"), dropped):
             for i in touching(boxes, scene.footprint.bounds):
                 spool.add(_box_key(missing[i]), scene)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from seco.collect.catalogs import Catalog
+from seco.collect.plan import CLOUDY, OTHER_DAYS
 from seco.collect.settings import Collect
 from seco.errors import CatalogError
 
@@ -25,8 +27,10 @@ _NEEDED = (
 _NEEDED_OF = ("proj:", "mgrs:", "grid:", "eo:cloud", "s2:")
 
 
-def parquet_items(catalog: Catalog, settings: Collect) -> Iterator[Item]:
+def parquet_items(catalog: Catalog, settings: Collect, dropped: Counter[str]) -> Iterator[Item]:
     """Yield the items of a stac-geoparquet file that are of the days asked and not too cloudy, in batches.
+
+    The others are counted in `dropped`.
 
     Raises:
         CatalogError: the file is missing or damaged, or holds no STAC items.
@@ -44,7 +48,7 @@ def parquet_items(catalog: Catalog, settings: Collect) -> Iterator[Item]:
                 f"catalogue {path}: no column {', '.join(sorted(missing))}; give a stac-geoparquet file"
             )
         for batch in file.iter_batches(_BATCH_ROWS, columns=names):
-            for row in _wanted_rows(batch, settings).to_pylist():
+            for row in _wanted_rows(batch, settings, dropped).to_pylist():
                 yield _item_of_row(row), str(path)
     except (OSError, pa.ArrowException) as err:
         raise CatalogError(
@@ -52,26 +56,30 @@ def parquet_items(catalog: Catalog, settings: Collect) -> Iterator[Item]:
         ) from err
 
 
-def _wanted_rows(batch: Any, settings: Collect) -> Any:
+def _wanted_rows(batch: Any, settings: Collect, dropped: Counter[str]) -> Any:
     """Leave out what need not be looked at; what cannot be judged here stays, since all is judged again."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    keep = None
-    first, last = settings.days
+    first, last = (pa.scalar(d, pa.date32()) for d in settings.days)
     if pa.types.is_timestamp(batch.schema.field("datetime").type):
         day = pc.cast(batch["datetime"], pa.date32(), safe=False)
-        keep = pc.and_(
-            pc.greater_equal(day, pa.scalar(first, pa.date32())),
-            pc.less_equal(day, pa.scalar(last, pa.date32())),
+        batch = _keep(
+            batch, pc.and_(pc.greater_equal(day, first), pc.less_equal(day, last)), OTHER_DAYS, dropped
         )
-        keep = pc.fill_null(keep, True)
-    if "eo:cloud_cover" in batch.schema.names and pa.types.is_floating(
-        batch.schema.field("eo:cloud_cover").type
-    ):
-        clear = pc.fill_null(pc.less_equal(batch["eo:cloud_cover"], settings.max_cloud), True)
-        keep = clear if keep is None else pc.and_(keep, clear)
-    return batch if keep is None else batch.filter(keep)
+    if "eo:cloud_cover" in batch.schema.names:
+        cloud = batch["eo:cloud_cover"]
+        if pa.types.is_floating(cloud.type):
+            batch = _keep(batch, pc.less_equal(cloud, settings.max_cloud), CLOUDY, dropped)
+    return batch
+
+
+def _keep(batch: Any, mask: Any, reason: str, dropped: Counter[str]) -> Any:
+    import pyarrow.compute as pc
+
+    kept = batch.filter(pc.fill_null(mask, True))
+    dropped.update({reason: batch.num_rows - kept.num_rows} if kept.num_rows < batch.num_rows else {})
+    return kept
 
 
 def _item_of_row(row: Mapping[str, Any]) -> Any:
