@@ -46,12 +46,12 @@ class ApiSource:
             backoff_jitter=limits.backoff_s / 4, backoff_max=limits.most_backoff_s, respect_retry_after_header=True,
             raise_on_status=False, retry_after_max=int(limits.most_backoff_s),
         )  # fmt: skip
-        io = StacApiIO(
-            max_retries=retry, timeout=min(limits.timeout_s, settings.timeout_s), request_modifier=self._before
-        )  # fmt: skip
+        io = StacApiIO(max_retries=retry)
+        wait = min(limits.timeout_s, settings.timeout_s)
         io.session.hooks["response"].append(self._after)
         with _one_line(catalog):
-            self._client = Client.open(catalog.url, stac_io=io)
+            # `open` sets these two of `io` anew, to nothing unless they are given here.
+            self._client = Client.open(catalog.url, stac_io=io, request_modifier=self._before, timeout=wait)
             searching = [k for k in self._client.links if k.rel == "search"]
             methods = {str(k.extra_fields.get("method", "GET")).upper() for k in searching}
         self._method = "POST" if "POST" in methods or not methods else "GET"

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+import numpy as np
 import shapely
 from shapely.geometry import shape as to_shape
 
@@ -215,7 +216,8 @@ def _number(value: Any, reason: str) -> float:
 def _footprint(geometry: Any) -> shapely.Polygon | shapely.MultiPolygon:
     if not isinstance(geometry, Mapping) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
         raise _FaultError("no footprint")
-    found = shapely.force_2d(to_shape(geometry))
+    with np.errstate(invalid="ignore"):  # what is not finite is found below
+        found = shapely.force_2d(to_shape(geometry))
     points = shapely.get_coordinates(found)
     if not 3 < len(points) <= _MAX_VERTICES or not (abs(points) <= (360.0, 90.0)).all():
         raise _FaultError("footprint is no area on the globe")

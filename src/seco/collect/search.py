@@ -57,7 +57,7 @@ def group_places(places: Sequence[Place], *, size_px: int) -> tuple[list[Group],
     groups = []
     for (south, west), there in sorted(cells.items()):
         lon, lat = np.array([p.lon for p in there]), np.array([p.lat for p in there])
-        wide = half / max(np.cos(np.radians(max(abs(south), abs(south + 1)))), 0.1)
+        wide = half / max(float(np.cos(np.radians(max(abs(south), abs(south + 1))))), 0.1)
         box = (
             max(float(lon.min()) - wide, -180.0), max(float(lat.min()) - half, -90.0),
             min(float(lon.max()) + wide, 180.0), min(float(lat.max()) + half, 90.0),
