@@ -234,7 +234,7 @@ def _key(settings: Collect, catalog: Catalog) -> dict[str, Any]:
             f"cannot read places {settings.places}: {err}; give the file that `seco places` made"
         ) from err
     named = {"catalog": catalog.name, "catalog_url": catalog.url, "collection": catalog.collection}
-    return json.loads(json.dumps({**options, **named}, default=str))  # type: ignore[no-any-return]
+    return json.loads(json.dumps({**options, **named}, default=str))
 
 
 def _finished(out: Path, key: dict[str, Any]) -> Collected | None:

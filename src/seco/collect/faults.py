@@ -8,7 +8,8 @@ import random
 import time
 
 TRANSIENT = frozenset(
-    {"408", "425", "429", "500", "502", "503", "504", "connect", "reset", "timeout", "truncated", "changed", "corrupt", "protocol"}
+    ("408", "425", "429", "500", "502", "503", "504", "connect", "reset", "timeout", "truncated", "changed", "corrupt",
+     "protocol")
 )  # fmt: skip
 """Kinds that the next try may not meet."""
 EXPIRED = frozenset({"401", "403"})

@@ -72,7 +72,9 @@ def target_of(href: str, allowed: Allowed) -> Target:
         except ValueError as err:
             raise PixelFault("refused", "unknown", f"a port out of range in {without_query(href)}") from err
         if not parts.hostname or parts.username or parts.password:
-            raise PixelFault("refused", parts.hostname or "unknown", "an href without host, or with a password")
+            raise PixelFault(
+                "refused", parts.hostname or "unknown", "an href without host, or with a password"
+            )
         name = parts.hostname.lower()
         host = f"{name}:{port}" if port else name
         return Target(kind="http", host=host, href=parts._replace(fragment="").geturl())
@@ -81,7 +83,9 @@ def target_of(href: str, allowed: Allowed) -> Target:
     if scheme in ("", "file") and parts.netloc in ("", "localhost"):
         path = urllib.parse.unquote(parts.path) if scheme == "file" else href
         return Target(kind="file", host="local files", href=str(_local(Path(path), allowed)))
-    raise PixelFault("refused", scheme or "unknown", f"only http, https, s3 and files are read, not {scheme}:")
+    raise PixelFault(
+        "refused", scheme or "unknown", f"only http, https, s3 and files are read, not {scheme}:"
+    )
 
 
 def _local(path: Path, allowed: Allowed) -> Path:

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from seco.collect.faults import PixelFault, Patience, retry_after_s
+from seco.collect.faults import Patience, PixelFault, retry_after_s
 from seco.collect.hrefs import Allowed, target_of
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -207,7 +207,7 @@ class _Connection:
     async def _to_the_end(self, host: str) -> bytes:
         raise PixelFault("protocol", host, "an answer that does not say how long it is")
 
-    async def _chunks(self, host: str, *, most: int, needed: bool) -> bytes | None:  # noqa: FBT001
+    async def _chunks(self, host: str, *, most: int, needed: bool) -> bytes | None:
         out = bytearray()
         try:
             while True:
@@ -232,7 +232,11 @@ class _Connection:
 def _parse_head(head: bytes, host: str) -> tuple[int, dict[str, str], Any]:
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ", 2)
-    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not (words[1].isdigit() and len(words[1]) == 3):
+    if (
+        len(words) < 2
+        or not words[0].startswith("HTTP/1.")
+        or not (words[1].isdigit() and len(words[1]) == 3)
+    ):
         raise PixelFault("protocol", host, "an answer that is no HTTP")
     headers: dict[str, str] = {}
     for line in lines[1:]:

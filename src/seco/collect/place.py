@@ -124,9 +124,7 @@ class PlaceFetcher:
         limits = {"min_clear": self._settings.min_clear, "max_nodata": self._settings.max_nodata}
         return seen.reason(**limits), seen.clear
 
-    async def _take(
-        self, season: SeasonPlan, found: _Found | None, rejected: Counter[str]
-    ) -> _Taken | None:
+    async def _take(self, season: SeasonPlan, found: _Found | None, rejected: Counter[str]) -> _Taken | None:
         """Return the patch of a season: of the scene that was found, else of the next one that will do."""
         while found is not None:
             try:

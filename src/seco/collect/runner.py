@@ -112,7 +112,7 @@ async def run(
     waiting: deque[tuple[PlacePlan, asyncio.Future[Outcome]]] = deque()
     tally = Tally(**writer.mark.state)
     position = writer.mark.position
-    stopped = asyncio.ensure_future(stop.wait())
+    stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
     committed = time.monotonic()
     is_drained = False
     try:
@@ -125,8 +125,8 @@ async def run(
                     waiting.append((plan, asyncio.ensure_future(fetch(plan))))
             if not waiting:
                 break
-            first = waiting[0][1]
-            await asyncio.wait({first, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            first: asyncio.Future[Any] = waiting[0][1]
+            await asyncio.wait([first, stopped], return_when=asyncio.FIRST_COMPLETED)
             if not first.done():
                 break  # asked to stop, and what comes next is not whole
             outcome = first.result()

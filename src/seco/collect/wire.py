@@ -10,9 +10,8 @@ import dataclasses
 import os
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator
 from typing import Any
 
 from seco.collect.catalogs import Signer
@@ -150,8 +149,7 @@ class Wire:
             try:
                 async with host.turn(self._sleep):
                     part = await self._once(target, signed, start, length)
-                if etag is not None and part.etag is not None and part.etag != etag:
-                    raise PixelFault("changed", target.host, "the file is another one than before")
+                _require_same(part, etag, target)
             except PixelFault as fault:
                 self.counts.faults[target.host, fault.kind] += 1
                 if fault.kind in EXPIRED and self._signer is not None and not renewed:
@@ -203,15 +201,17 @@ class Wire:
         """Count a request that failed for good; end the run where it is not the file that is at fault."""
         self.counts.given_up[target.host, fault.kind] += 1
         others_answer = any(h.num_answers for n, h in self._hosts.items() if n != target.host)
-        if fault.kind in UNANSWERED and (host.num_answers or not others_answer):
-            if target.kind == "http" and not await self._http.reaches(target.href):
-                raise FetchError(
-                    f"{target.host} cannot be reached ({fault}); see to the network and run the same command again: "
-                    "it goes on where it was"
-                ) from fault
+        # A host that never answered, while others do, is the fault of whoever wrote its address.
+        is_ours = bool(host.num_answers) or not others_answer
+        is_silent = is_ours and fault.kind in UNANSWERED and target.kind == "http"
+        if is_silent and not await self._http.reaches(target.href):
+            raise FetchError(
+                f"{target.host} cannot be reached ({fault}); see to the network and run the same command again: "
+                "it goes on where it was"
+            ) from fault
         if fault.kind in EXPIRED or fault.is_transient:
             host.streak += 1
-            if host.streak >= STREAK and (host.num_answers or not others_answer):
+            if host.streak >= STREAK and is_ours:
                 raise FetchError(
                     f"{host.streak} requests in a row failed at {target.host} (the last: {fault}); run the same command "
                     "again later, it goes on where it was"
@@ -252,6 +252,12 @@ class Wire:
         if len(data) != min(length, result.meta["size"] - start):
             raise PixelFault("truncated", target.host, f"{len(data)} of {length} bytes")
         return Part(data=data, etag=result.meta["e_tag"], size=result.meta["size"])
+
+
+def _require_same(part: Part, etag: str | None, target: Target) -> None:
+    """See that bytes are of the same file as those before."""
+    if etag is not None and part.etag is not None and part.etag != etag:
+        raise PixelFault("changed", target.host, "the file is another one than before")
 
 
 def _read_file(target: Target, start: int, length: int) -> Part:

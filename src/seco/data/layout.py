@@ -138,7 +138,9 @@ class Layout:
 
     def create_arrays(self, root: zarr.Group, *, num: int) -> list[zarr.Array]:
         """Create the archive's arrays for `num` patches in a Zarr group, without pixels."""
-        return [root.create_array(g.name, **array_settings(g, num=num, shard=self.shard)) for g in self.groups]
+        return [
+            root.create_array(g.name, **array_settings(g, num=num, shard=self.shard)) for g in self.groups
+        ]
 
     def array_paths(self) -> list[str]:
         """Return the metadata files of the archive, below it."""

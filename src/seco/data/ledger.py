@@ -263,7 +263,9 @@ class LedgerWriter:
         for group, pending in zip(layout.groups, self._planes, strict=True):
             write_shard(archive, group, self._shards, pending[:num], shard=layout.shard)
         part = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(self._rows[:num], schema=fmt.INDEX_SCHEMA), part, compression="zstd")
+        pq.write_table(
+            pa.Table.from_pylist(self._rows[:num], schema=fmt.INDEX_SCHEMA), part, compression="zstd"
+        )
         replace_file(self._part(self._shards), part.getvalue())
 
     def _save(self, mark: Mark) -> None:

@@ -40,7 +40,12 @@ def patches_of(place: int) -> list[Patch]:
         pixels["B11"] = pixels["B11"][::2, ::2].copy()
         out.append(
             Patch(
-                place=f"p{place}", pixels=pixels, date=datetime.date(2023, 1, 1 + i), lon=2.0, lat=48.0, item=f"i{i}"
+                place=f"p{place}",
+                pixels=pixels,
+                date=datetime.date(2023, 1, 1 + i),
+                lon=2.0,
+                lat=48.0,
+                item=f"i{i}",
             )
         )
     return out
@@ -49,9 +54,7 @@ def patches_of(place: int) -> list[Patch]:
 def collect(out: Path, *, num: int, pause_s: float = 0.0) -> None:
     """Write `num` places, or go on with them, and finish."""
     small_files()
-    with LedgerWriter(
-        out, bands=BANDS, patch_px=PATCH_PX, licence=LICENCE, settings=SETTINGS
-    ) as writer:
+    with LedgerWriter(out, bands=BANDS, patch_px=PATCH_PX, licence=LICENCE, settings=SETTINGS) as writer:
         counts = dict(writer.mark.state)
         for place in range(writer.mark.position, num):
             time.sleep(pause_s)

@@ -105,7 +105,7 @@ def check_header(asset: Asset, *, host: str, **found: Any) -> None:
         PixelFault: `mismatch`.
     """
     a, _, left, _, e, top = asset.transform
-    said = {
+    said: dict[str, Any] = {
         "shape": tuple(asset.shape), "dtype": asset.dtype, "corner": (left, top), "pixel": (a, -e)
     }  # fmt: skip
     for name, value in found.items():

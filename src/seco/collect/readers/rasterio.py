@@ -24,7 +24,7 @@ _MAX_PAGES = 128
 _OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_NUM_THREADS": "1"}
 
 
-def suits(asset: Asset) -> bool:
+def suits(asset: Asset) -> bool:  # noqa: ARG001 - the contract's argument
     """Whether a raster is one for this reader: every one may be."""
     return True
 
