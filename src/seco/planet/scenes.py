@@ -9,7 +9,7 @@ import datetime
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -30,6 +30,7 @@ _BLOCK_PX = {FULL_PX: 512}
 _SMALL_BLOCK_PX = 256
 
 
+@runtime_checkable
 class ReadBand(Protocol):
     """Gives a window of one band; see `seco.planet.render.read_band`, which is the one that counts."""
 
