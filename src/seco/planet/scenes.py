@@ -25,7 +25,7 @@ from seco.planet.tiles import PIXEL_M as FINEST_M
 
 SAMPLES = 48
 """Positions along each edge of a tile that are looked at to say what a scene shows."""
-_PATH = re.compile(r"^/([0-9]{2}[A-Z]{3}(?:[0-9]{2})?)/([0-9]{4}-[0-9]{2}-[0-9]{2})/([A-Z0-9]{3})\.tif$")
+_PATH = re.compile(r"/([0-9]{2}[A-Z]{3}(?:[0-9]{2})?)/([0-9]{4}-[0-9]{2}-[0-9]{2})/([A-Z0-9]{3})\.tif")
 _BLOCK_PX = {FULL_PX: 512}
 _SMALL_BLOCK_PX = 256
 
@@ -162,7 +162,7 @@ def finder(archive: Archive, *, read: ReadBand | None = None) -> Callable[[str],
 
     @lru_cache(maxsize=4096)
     def find(path: str) -> VirtualCog | None:
-        match = _PATH.match(path)
+        match = _PATH.fullmatch(path)
         if match is None or match[3] not in PIXEL_M:
             return None
         try:

@@ -60,7 +60,8 @@ def test_the_parquet_holds_the_same_items(planet):
     by_id = items_in(planet)
     for path in planet.glob("tiles/*/S2*.json"):
         item, row = json.loads(path.read_text()), by_id[path.stem]
-        for key in ("bbox", "assets", "collection"):
+        assert list(row["bbox"]) == item["bbox"]
+        for key in ("assets", "collection"):
             assert row[key] == item[key], key
         changed = {"datetime", "created", "updated"}  # the same moments, written otherwise
         assert {k: v for k, v in row["properties"].items() if k not in changed} == {
