@@ -1,5 +1,6 @@
 """The planet on loopback, read by the programs that read the real archive."""
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -44,15 +46,41 @@ def folder(tmp_path_factory):
     return root / "planet", module.coded
 
 
+# GDAL holds Python's lock while it opens a file, so that a server within the same process could not answer it.
+SERVE = """
+import json, sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from seco.planet.serve import PlanetServer
+spec = spec_from_file_location("planet_conftest", sys.argv[2])
+module = module_from_spec(spec)
+spec.loader.exec_module(module)
+with PlanetServer(Path(sys.argv[1]), port=0, stac_port=0, read=module.coded) as server:
+    print(json.dumps([server.pixels_url, server.stac_url]), flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def serving(folder):
+    """Serve a planet with the renderer that tells pixels apart, in another process; give both addresses."""
+    command = [sys.executable, "-c", SERVE, str(folder), str(Path(__file__).with_name("conftest.py"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            yield json.loads(program.stdout.readline())
+        finally:
+            program.communicate(timeout=30)
+
+
 @pytest.fixture(scope="module")
 def server(folder):
-    with PlanetServer(folder[0], port=0, stac_port=0, read=folder[1]) as server:
-        yield server
+    with serving(folder[0]) as urls:
+        yield urls
 
 
 @pytest.fixture(scope="module")
 def client(server):
-    return pystac_client.Client.open(server.stac_url, timeout=30)
+    return pystac_client.Client.open(server[1], timeout=30)
 
 
 def box(lon, lat, half=0.002):
@@ -91,7 +119,7 @@ def test_rasterio_reads_a_served_scene(client, server, folder):
     item = next(client.search(collections=[COLLECTION], bbox=box(LON, LAT)).items())
     tile = tile_from_id(item.properties["grid:code"][5:], tile_px=1098)
     href = item.assets["red"].href
-    assert href.startswith(server.pixels_url)
+    assert href.startswith(server[0])
     with rasterio.open(href) as file:
         assert list(file.transform)[:6] == item.assets["red"].extra_fields["proj:transform"]
         got = file.read(1, window=((100, 164), (300, 400)))
@@ -130,9 +158,9 @@ def test_a_rendered_planet_is_served_as_well(tmp_path, folder):
     (tmp_path / "one.csv").write_text(f"lon,lat\n{LON},{LAT}\n")
     few = SETTINGS | {"last": dt.date(2023, 6, 3), "render": True}
     make_scenes(Scenes(points=tmp_path / "one.csv", **few), tmp_path / "planet", read=folder[1])
-    with PlanetServer(tmp_path / "planet", port=0, stac_port=0, read=folder[1]) as server:
-        item = next(pystac_client.Client.open(server.stac_url, timeout=30).search(collections=[COLLECTION]).items())
-        assert item.assets["red"].href.startswith(server.pixels_url)
+    with serving(tmp_path / "planet") as (pixels, stac):
+        item = next(pystac_client.Client.open(stac, timeout=30).search(collections=[COLLECTION]).items())
+        assert item.assets["red"].href.startswith(pixels)
         (path,) = (tmp_path / "planet" / "tiles").glob("*/*/B04.tif")
         with rasterio.open(item.assets["red"].href) as served, rasterio.open(path) as kept:
             np.testing.assert_array_equal(served.read(1), kept.read(1))
