@@ -24,7 +24,17 @@ NOT_OURS = {
 }
 """Properties of the real items that a simulation has nothing to say for."""
 ONLY_OURS = {"seco:simulated", "seco:planet_seed", "seco:tile_px"}
-ASSETS_NOT_OURS = {"aot", "cloud", "snow", "thumbnail", "visual", "wvp", "granule_metadata", "product_metadata", "tileinfo_metadata"}
+ASSETS_NOT_OURS = {
+    "aot",
+    "cloud",
+    "snow",
+    "thumbnail",
+    "visual",
+    "wvp",
+    "granule_metadata",
+    "product_metadata",
+    "tileinfo_metadata",
+}
 """Besides the JPEG 2000 copies (`*-jp2`)."""
 
 _TILE, _TIME, _BASELINE = r"T\d\d[A-Z]{3}(\d\d)?", r"\d{8}T\d{6}", r"\d\d\.\d\d"
@@ -57,7 +67,9 @@ def ours_like(real):
     tile = tile_from_id(p["grid:code"][-5:])
     day = dt.datetime.strptime(p["s2:datatake_id"][5:13], "%Y%m%d").date()
     taken = acquisition_on(tile, day)
-    return make_item(tile, taken, contents=CONTENT, href=lambda f: f"http://127.0.0.1:1/{tile.id}/{day}/{f}", seed=3)
+    return make_item(
+        tile, taken, contents=CONTENT, href=lambda f: f"http://127.0.0.1:1/{tile.id}/{day}/{f}", seed=3
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +100,12 @@ def test_numbers_and_texts_have_the_ranges_and_forms_of_the_real_ones(pairs):
                 low, high = (0, 100) if key.endswith("_percentage") else RANGES[key]
                 assert low <= value <= high, (key, value)
             else:
-                assert key in ("proj:centroid", "instruments", "earthsearch:boa_offset_applied", "processing:software")
+                assert key in (
+                    "proj:centroid",
+                    "instruments",
+                    "earthsearch:boa_offset_applied",
+                    "processing:software",
+                )
 
 
 def test_what_follows_from_tile_and_day_is_equal(pairs):
@@ -110,14 +127,19 @@ def test_every_asset_is_the_real_one_but_for_its_address(pairs):
             assert asset["href"].rsplit("/", 1)[1] == theirs["href"].rsplit("/", 1)[1]
             assert list(map(type, asset["proj:transform"])) == list(map(type, theirs["proj:transform"]))
             if real["properties"]["datetime"] >= "2025":
-                assert {k: v for k, v in asset.items() if k != "href"} == {k: v for k, v in theirs.items() if k != "href"}
+                assert {k: v for k, v in asset.items() if k != "href"} == {
+                    k: v for k, v in theirs.items() if k != "href"
+                }
                 continue
             # Older items are of an older form: bands have the assets' names, and more is said of them; SCL counts as reflectance.
             for field in ("type", "gsd", "proj:shape", "proj:transform"):
                 assert asset.get(field) == theirs.get(field, asset.get(field)), (key, field)
             for field in ("eo:bands", "raster:bands"):
                 for mine, other in zip(asset.get(field, ()), theirs.get(field, ()), strict=True):
-                    assert {k: v for k, v in mine.items() if k != "name"}.items() <= other.items(), (key, field)
+                    assert {k: v for k, v in mine.items() if k != "name"}.items() <= other.items(), (
+                        key,
+                        field,
+                    )
 
 
 OTHER_CATALOGUES = {
@@ -163,7 +185,9 @@ def test_the_items_core_is_valid_without_a_network():
             validator = JsonSchemaSTACValidator()
             assert validator.validate_core(migrated, pystac.STACObjectType.ITEM, migrated["stac_version"])
             with pytest.raises(pystac.STACValidationError):
-                validator.validate_core(migrated | {"geometry": 3}, pystac.STACObjectType.ITEM, migrated["stac_version"])
+                validator.validate_core(
+                    migrated | {"geometry": 3}, pystac.STACObjectType.ITEM, migrated["stac_version"]
+                )
 
 
 def test_before_baseline_four_there_is_no_offset():

@@ -13,7 +13,7 @@ from pystac.validation import JsonSchemaSTACValidator
 from rio_cogeo.cogeo import cog_validate
 
 from seco import cli
-from seco.errors import CatalogError, ConfigError, DatasetError
+from seco.errors import CatalogError, DatasetError
 from seco.planet import geoparquet, making
 from seco.planet.archive import PIXELS_URL
 from seco.planet.making import Scenes, make_scenes
@@ -22,7 +22,13 @@ from seco.planet.making import Scenes, make_scenes
 @pytest.fixture
 def settings(tmp_path):
     (tmp_path / "two.csv").write_text("lon,lat\n5.0,49.1\n-179.999,-16.8\n")
-    return Scenes(points=tmp_path / "two.csv", first=dt.date(2023, 6, 1), last=dt.date(2023, 6, 20), tile_px=1098, jobs=1)
+    return Scenes(
+        points=tmp_path / "two.csv",
+        first=dt.date(2023, 6, 1),
+        last=dt.date(2023, 6, 20),
+        tile_px=1098,
+        jobs=1,
+    )
 
 
 @pytest.fixture
@@ -87,7 +93,9 @@ def test_items_in_many_batches_are_the_items_in_one(tmp_path, planet, settings, 
 def test_two_processes_make_the_same_catalogue(tmp_path, settings):
     out = [tmp_path / name for name in ("one", "two")]
     for folder, jobs in zip(out, (1, 2), strict=True):
-        make_scenes(dataclasses.replace(settings, jobs=jobs, last=settings.first + dt.timedelta(days=4)), folder)
+        make_scenes(
+            dataclasses.replace(settings, jobs=jobs, last=settings.first + dt.timedelta(days=4)), folder
+        )
     assert (out[0] / "items.parquet").read_bytes() == (out[1] / "items.parquet").read_bytes()
 
 
@@ -127,7 +135,11 @@ def test_a_stopped_rendering_goes_on(tmp_path, settings, coded):
 
 def test_rendered_scenes_are_reached_by_relative_addresses(tmp_path, settings, coded):
     out = tmp_path / "rendered"
-    make_scenes(dataclasses.replace(settings, render=True, last=settings.first + dt.timedelta(days=4)), out, read=coded)
+    make_scenes(
+        dataclasses.replace(settings, render=True, last=settings.first + dt.timedelta(days=4)),
+        out,
+        read=coded,
+    )
     for row in items_in(out).values():
         for asset in row["assets"].values():
             assert asset["href"].startswith("./tiles/")
@@ -144,10 +156,14 @@ def test_rendered_scenes_are_reached_by_relative_addresses(tmp_path, settings, c
 def test_places_are_those_of_a_simulated_dataset(tmp_path, coded):
     from seco.planet.places import draw_places
 
-    scenes = Scenes(num_places=3, first=dt.date(2023, 6, 1), last=dt.date(2023, 6, 6), tile_px=1098, jobs=1, seed=5)
+    scenes = Scenes(
+        num_places=3, first=dt.date(2023, 6, 1), last=dt.date(2023, 6, 6), tile_px=1098, jobs=1, seed=5
+    )
     make_scenes(scenes, tmp_path / "p", read=coded)
     places = np.loadtxt(tmp_path / "p" / "places.csv", delimiter=",", skiprows=1)
-    np.testing.assert_allclose(places, [(p.lon, p.lat) for p in draw_places(scenes.build(), seed=5)], atol=1e-6)
+    np.testing.assert_allclose(
+        places, [(p.lon, p.lat) for p in draw_places(scenes.build(), seed=5)], atol=1e-6
+    )
 
 
 def test_the_same_settings_go_on_and_others_are_refused(tmp_path, settings, planet, coded):
@@ -177,7 +193,9 @@ def test_folders_that_hold_something_else_are_left_alone(tmp_path, settings, cod
 
 def test_polar_night_has_no_catalogue(tmp_path, settings, coded):
     (tmp_path / "pole.csv").write_text("lon,lat\n15.6,78.2\n")
-    dark = dataclasses.replace(settings, points=tmp_path / "pole.csv", first=dt.date(2023, 12, 1), last=dt.date(2023, 12, 20))
+    dark = dataclasses.replace(
+        settings, points=tmp_path / "pole.csv", first=dt.date(2023, 12, 1), last=dt.date(2023, 12, 20)
+    )
     with pytest.raises(CatalogError, match="no scene of"):
         make_scenes(dark, tmp_path / "dark", read=coded)
     assert not (tmp_path / "dark" / "items.parquet").exists()

@@ -96,7 +96,9 @@ def test_seen_every_five_days_somewhere_in_every_tile(name):
         east, north = grid(tile, 5000)
         shown = np.zeros(np.broadcast_shapes(east.shape, north.shape), bool)
         for n in range(5):
-            shown |= seen(epsg=tile.epsg, easting_m=east, northing_m=north, day=dt.date(2023, 3, 1) + (start + n) * DAY)
+            shown |= seen(
+                epsg=tile.epsg, easting_m=east, northing_m=north, day=dt.date(2023, 3, 1) + (start + n) * DAY
+            )
         assert shown.all()
 
 
@@ -106,7 +108,9 @@ def test_a_window_sees_what_the_whole_tile_sees():
     whole = seen(epsg=tile.epsg, easting_m=east, northing_m=north, day=day)
     assert 0.2 < whole.mean() < 0.9
     for row, col in ((0, 0), (700, 400), (1500, 300), (900, 601)):
-        part = seen(epsg=tile.epsg, easting_m=east[:, col : col + 97], northing_m=north[row : row + 131], day=day)
+        part = seen(
+            epsg=tile.epsg, easting_m=east[:, col : col + 97], northing_m=north[row : row + 131], day=day
+        )
         np.testing.assert_array_equal(part, whole[row : row + 131, col : col + 97])
 
 
@@ -120,7 +124,9 @@ def test_edges_are_slanted_and_two_zones_agree_on_them():
     lon, lat = to_lonlat(tile.epsg, *np.broadcast_arrays(east[:, ::30], north[::30]))
     from seco.planet.utm import to_utm
 
-    other = seen(epsg=32632, easting_m=to_utm(32632, lon, lat)[0], northing_m=to_utm(32632, lon, lat)[1], day=day)
+    other = seen(
+        epsg=32632, easting_m=to_utm(32632, lon, lat)[0], northing_m=to_utm(32632, lon, lat)[1], day=day
+    )
     assert (other != whole[::30, ::30]).mean() < 0.002
 
 
@@ -150,14 +156,21 @@ def test_days_of_an_acquisition_are_those_of_its_datatake():
     taken = next(acquisitions(tile, first=dt.date(2023, 6, 1), last=dt.date(2023, 6, 9)))
     assert taken.day == taken.datatake_start.date()
     assert taken.datatake_start < taken.datetime
-    assert taken.datatake_id == f"G{taken.spacecraft}_{taken.datatake_start:%Y%m%dT%H%M%S}_{taken.absolute_orbit:06d}_N05.09"
+    assert (
+        taken.datatake_id
+        == f"G{taken.spacecraft}_{taken.datatake_start:%Y%m%dT%H%M%S}_{taken.absolute_orbit:06d}_N05.09"
+    )
 
 
 def test_baselines_and_offsets_go_with_the_days_of_the_real_archive():
     assert [baseline_on(dt.date(2018, 1, 1)), baseline_on(dt.date(2021, 6, 1))] == ["02.14", "03.00"]
     assert baseline_on(dt.date(2022, 1, 24)) == "03.00"
     assert baseline_on(dt.date(2022, 1, 25)) == "04.00"
-    for day, offset in ((dt.date(2022, 1, 24), 0), (dt.date(2022, 1, 25), -1000), (dt.date(2024, 8, 1), -1000)):
+    for day, offset in (
+        (dt.date(2022, 1, 24), 0),
+        (dt.date(2022, 1, 25), -1000),
+        (dt.date(2024, 8, 1), -1000),
+    ):
         assert boa_offset_on(day) == offset == round(10_000 * reflectance_offset(baseline_on(day)))
 
 
@@ -176,4 +189,7 @@ def test_days_without_satellites(day):
 
 
 def test_no_positions_give_no_answers():
-    assert seen(epsg=32631, easting_m=np.zeros((0, 1)), northing_m=np.zeros((1, 3)), day=FIRST_DAY).shape == (0, 3)
+    assert seen(epsg=32631, easting_m=np.zeros((0, 1)), northing_m=np.zeros((1, 3)), day=FIRST_DAY).shape == (
+        0,
+        3,
+    )

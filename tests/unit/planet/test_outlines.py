@@ -45,11 +45,15 @@ def test_the_antimeridian_cuts_and_the_box_goes_over_it():
         assert part.bounds[0] >= west or part.bounds[2] <= east
         assert south <= part.bounds[1] <= part.bounds[3] <= north
         assert 180 in map(abs, (part.bounds[0], part.bounds[2]))
-    whole = shapely.Polygon(outline(shapely.box(*tile_from_id("59KRB").bounds_m), epsg=32759).geometry["coordinates"][0])
+    whole = shapely.Polygon(
+        outline(shapely.box(*tile_from_id("59KRB").bounds_m), epsg=32759).geometry["coordinates"][0]
+    )
     assert sum(p.area for p in parts) == pytest.approx(whole.area, rel=0.03)
 
 
-@pytest.mark.parametrize(("lon", "lat"), [(179.9999, 65.0), (-179.9999, 65.0), (179.99, 75.0), (-180.0, -17.0)])
+@pytest.mark.parametrize(
+    ("lon", "lat"), [(179.9999, 65.0), (-179.9999, 65.0), (179.99, 75.0), (-180.0, -17.0)]
+)
 def test_outlines_at_the_antimeridian_hold_their_place(lon, lat):
     for tile in tiles_at(lon, lat, tile_px=1098):
         for taken in acquisitions(tile, first=dt.date(2023, 6, 1), last=dt.date(2023, 6, 5)):
@@ -60,4 +64,7 @@ def test_outlines_at_the_antimeridian_hold_their_place(lon, lat):
             assert multi.bounds[0] >= -180
             assert multi.bounds[2] <= 180
             if shape.area == tile.edge_m**2:
-                assert multi.distance(shapely.Point(lon, lat)) < 1e-6 or multi.distance(shapely.Point(-lon, lat)) < 1e-6
+                assert (
+                    multi.distance(shapely.Point(lon, lat)) < 1e-6
+                    or multi.distance(shapely.Point(-lon, lat)) < 1e-6
+                )

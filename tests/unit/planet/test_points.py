@@ -13,7 +13,14 @@ POINTS = np.array([[2.35, 48.85], [-179.999999, -16.5], [151.2, -33.87]])
 
 
 def geojson(path, geometries):
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": g} for g in geometries]}))
+    path.write_text(
+        json.dumps(
+            {
+                "type": "FeatureCollection",
+                "features": [{"type": "Feature", "geometry": g} for g in geometries],
+            }
+        )
+    )
     return path
 
 
@@ -53,7 +60,9 @@ def test_files_that_are_no_places(tmp_path, name, data, words):
 def test_files_that_are_not_there(tmp_path):
     with pytest.raises(DatasetError, match="cannot read places"):
         read_points(tmp_path / "none.csv")
-    pq.write_table(pa.table({"geometry": shapely.to_wkb([shapely.box(0, 0, 1, 1)])}), tmp_path / "box.parquet")
+    pq.write_table(
+        pa.table({"geometry": shapely.to_wkb([shapely.box(0, 0, 1, 1)])}), tmp_path / "box.parquet"
+    )
     with pytest.raises(DatasetError, match="not points only"):
         read_points(tmp_path / "box.parquet")
     pq.write_table(pa.table({"lon": ["a"], "lat": [None]}), tmp_path / "text.parquet")

@@ -35,7 +35,18 @@ def test_windows_of_all_levels_are_the_renderers_pixels_and_nodata_beyond_the_sw
     tile, taken = partial
     for band, decimation in (("B04", 1), ("B04", 4), ("B11", 2), ("B01", 1), ("SCL", 1)):
         pixel, size = PIXEL_M[band], tile.edge_m // PIXEL_M[band] // decimation
-        got = read_window(ARCHIVE, tile, taken.day, band, read=coded, decimation=decimation, col=0, row=0, width=size, height=size)
+        got = read_window(
+            ARCHIVE,
+            tile,
+            taken.day,
+            band,
+            read=coded,
+            decimation=decimation,
+            col=0,
+            row=0,
+            width=size,
+            height=size,
+        )
         east = tile.left_m + (np.arange(size) * decimation + 0.5) * pixel
         north = tile.top_m - (np.arange(size) * decimation + 0.5) * pixel
         inside = seen(epsg=tile.epsg, easting_m=east[None], northing_m=north[:, None], day=taken.day)
@@ -43,7 +54,18 @@ def test_windows_of_all_levels_are_the_renderers_pixels_and_nodata_beyond_the_sw
         np.testing.assert_array_equal(got, np.where(inside, want, 0))
         assert got.dtype == want.dtype
         assert 0 < (got == 0).mean() < 1
-        part = read_window(ARCHIVE, tile, taken.day, band, read=coded, decimation=decimation, col=11, row=5, width=30, height=20)
+        part = read_window(
+            ARCHIVE,
+            tile,
+            taken.day,
+            band,
+            read=coded,
+            decimation=decimation,
+            col=11,
+            row=5,
+            width=30,
+            height=20,
+        )
         np.testing.assert_array_equal(part, got[5:25, 11:41])
 
 
@@ -55,8 +77,30 @@ def test_identical_ground_has_identical_pixels_in_two_tiles():
     shift = neighbour.left_m - left
     for band in ("B04", "B11", "SCL"):
         pixel = PIXEL_M[band]
-        a = read_window(ARCHIVE, tile, taken.day, band, read=read_band, decimation=1, col=shift // pixel, row=40, width=30, height=30)
-        b = read_window(ARCHIVE, neighbour, taken.day, band, read=read_band, decimation=1, col=0, row=40, width=30, height=30)
+        a = read_window(
+            ARCHIVE,
+            tile,
+            taken.day,
+            band,
+            read=read_band,
+            decimation=1,
+            col=shift // pixel,
+            row=40,
+            width=30,
+            height=30,
+        )
+        b = read_window(
+            ARCHIVE,
+            neighbour,
+            taken.day,
+            band,
+            read=read_band,
+            decimation=1,
+            col=0,
+            row=40,
+            width=30,
+            height=30,
+        )
         np.testing.assert_array_equal(a, b)
         assert len(np.unique(a)) > 1 or band == "SCL"
 
@@ -76,7 +120,18 @@ def test_files_on_disk_are_cogs_on_the_tiles_grid(tmp_path, partial, coded):
             assert file.dtypes == ("uint8" if band == "SCL" else "uint16",)
             assert "Simulated" in file.tags()["TIFFTAG_IMAGEDESCRIPTION"]
             size = tile.edge_m // pixel
-            whole = read_window(ARCHIVE, tile, taken.day, band, read=coded, decimation=1, col=0, row=0, width=size, height=size)
+            whole = read_window(
+                ARCHIVE,
+                tile,
+                taken.day,
+                band,
+                read=coded,
+                decimation=1,
+                col=0,
+                row=0,
+                width=size,
+                height=size,
+            )
             np.testing.assert_array_equal(file.read(1), whole)
 
 
@@ -84,7 +139,9 @@ def test_what_a_scene_shows_is_what_its_classification_says(partial):
     tile, taken = partial
     said = describer(ARCHIVE)(tile, taken)
     size = tile.edge_m // 20
-    scl = read_window(ARCHIVE, tile, taken.day, "SCL", read=read_band, decimation=1, col=0, row=0, width=size, height=size)
+    scl = read_window(
+        ARCHIVE, tile, taken.day, "SCL", read=read_band, decimation=1, col=0, row=0, width=size, height=size
+    )
     counts = np.bincount(scl.ravel(), minlength=12)[1:]
     real = 100 * counts / counts.sum()
     assert np.abs(np.array(list(said.values())) - real).max() < 8
@@ -111,7 +168,12 @@ def test_paths_find_scenes_and_nothing_else(coded):
 
 
 def test_settings_are_kept(tmp_path):
-    changed = dataclasses.replace(ARCHIVE, planet=Planet(seed=4, change_share=0.5, change_from=dt.date(2020, 3, 4)), revisit_days=15, rendered=True)
+    changed = dataclasses.replace(
+        ARCHIVE,
+        planet=Planet(seed=4, change_share=0.5, change_from=dt.date(2020, 3, 4)),
+        revisit_days=15,
+        rendered=True,
+    )
     for archive in (ARCHIVE, changed):
         write_archive(archive, tmp_path)
         assert read_archive(tmp_path) == archive

@@ -1,6 +1,5 @@
 """The planet on loopback, read by the programs that read the real archive."""
 
-import contextlib
 import datetime as dt
 import json
 import os
@@ -12,7 +11,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import odc.stac
@@ -34,46 +32,7 @@ OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location("planet_conftest", Path(__file__).with_name("conftest.py"))
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    root = tmp_path_factory.mktemp("served")
-    (root / "two.csv").write_text(f"lon,lat\n{LON},{LAT}\n-179.999,-16.8\n")
-    make_scenes(Scenes(points=root / "two.csv", **SETTINGS), root / "planet", read=module.coded)
-    return root / "planet", module.coded
-
-
-# GDAL holds Python's lock while it opens a file, so that a server within the same process could not answer it.
-SERVE = """
-import json, sys
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from seco.planet.serve import PlanetServer
-spec = spec_from_file_location("planet_conftest", sys.argv[2])
-module = module_from_spec(spec)
-spec.loader.exec_module(module)
-with PlanetServer(Path(sys.argv[1]), port=0, stac_port=0, read=module.coded) as server:
-    print(json.dumps([server.pixels_url, server.stac_url]), flush=True)
-    sys.stdin.read()
-"""
-
-
-@contextlib.contextmanager
-def serving(folder):
-    """Serve a planet with the renderer that tells pixels apart, in another process; give both addresses."""
-    command = [sys.executable, "-c", SERVE, str(folder), str(Path(__file__).with_name("conftest.py"))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
-        try:
-            yield json.loads(program.stdout.readline())
-        finally:
-            program.communicate(timeout=30)
-
-
-@pytest.fixture(scope="module")
-def server(folder):
+def server(folder, serving):
     with serving(folder[0]) as urls:
         yield urls
 
@@ -98,8 +57,12 @@ def test_search_by_box_and_time_and_pages(client, folder):
     every = list(client.search(collections=[COLLECTION], bbox=box(LON, LAT), limit=4, max_items=1000).items())
     assert sorted(i.id for i in every) == [p.stem for p in paths]
     assert len(every) > 8  # three pages
-    june = client.search(collections=[COLLECTION], bbox=box(LON, LAT), datetime="2023-06-10/2023-06-20").item_collection()
-    assert {i.id for i in june} == {i.id for i in every if dt.date(2023, 6, 10) <= i.datetime.date() <= dt.date(2023, 6, 20)}
+    june = client.search(
+        collections=[COLLECTION], bbox=box(LON, LAT), datetime="2023-06-10/2023-06-20"
+    ).item_collection()
+    assert {i.id for i in june} == {
+        i.id for i in every if dt.date(2023, 6, 10) <= i.datetime.date() <= dt.date(2023, 6, 20)
+    }
     assert 0 < len(june) < len(every)
     assert not list(client.search(collections=[COLLECTION], bbox=box(40, 10)).items())
     one = client.search(ids=[every[0].id]).item_collection()[0]
@@ -130,7 +93,9 @@ def test_rasterio_reads_a_served_scene(client, server, folder):
 
 
 def test_odc_stac_loads_a_small_area(client, folder):
-    items = list(client.search(collections=[COLLECTION], bbox=box(LON, LAT), datetime="2023-06-01/2023-06-12").items())
+    items = list(
+        client.search(collections=[COLLECTION], bbox=box(LON, LAT), datetime="2023-06-01/2023-06-12").items()
+    )
     area = box(LON, LAT)
     cube = odc.stac.load(items, bands=["red", "nir", "scl"], bbox=area, groupby="solar_day")
     assert cube.red.dtype == np.uint16
@@ -154,7 +119,7 @@ def test_faults_hit_pixels_on_schedule(folder):
         assert OPEN.open(href, timeout=10).status == 200
 
 
-def test_a_rendered_planet_is_served_as_well(tmp_path, folder):
+def test_a_rendered_planet_is_served_as_well(tmp_path, folder, serving):
     (tmp_path / "one.csv").write_text(f"lon,lat\n{LON},{LAT}\n")
     few = SETTINGS | {"last": dt.date(2023, 6, 3), "render": True}
     make_scenes(Scenes(points=tmp_path / "one.csv", **few), tmp_path / "planet", read=folder[1])
@@ -220,7 +185,18 @@ def test_planets_that_cannot_be_served(folder, tmp_path, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_prints_addresses_and_stops_cleanly(folder, number):
-    command = [sys.executable, "-m", "seco.cli", "planet", "serve", str(folder[0]), "--port", "0", "--stac-port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "seco.cli",
+        "planet",
+        "serve",
+        str(folder[0]),
+        "--port",
+        "0",
+        "--stac-port",
+        "0",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as program:
         try:
             lines = [program.stdout.readline() for _ in range(2)]

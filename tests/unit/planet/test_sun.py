@@ -51,4 +51,6 @@ def test_real_items_had_their_sun_where_we_say(real_items):
         elevation, azimuth = sun_angles(*to_lonlat(tile.epsg, *tile.centre_m), when)
         assert elevation == pytest.approx(p["view:sun_elevation"], abs=0.03)
         assert azimuth == pytest.approx(p["view:sun_azimuth"], abs=0.05)
-        assert reflectance_conversion_factor(when) == pytest.approx(p["s2:reflectance_conversion_factor"], abs=4e-4)
+        assert reflectance_conversion_factor(when) == pytest.approx(
+            p["s2:reflectance_conversion_factor"], abs=4e-4
+        )

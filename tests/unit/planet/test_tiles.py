@@ -52,7 +52,9 @@ def test_south_of_the_equator_has_its_own_zones():
     assert to_utm(32723, -47.9, -15.8)[1] > 8_000_000
 
 
-@pytest.mark.parametrize(("lat", "band"), [(-80, "C"), (-0.01, "M"), (0, "N"), (63.9, "V"), (72, "X"), (84, "X")])
+@pytest.mark.parametrize(
+    ("lat", "band"), [(-80, "C"), (-0.01, "M"), (0, "N"), (63.9, "V"), (72, "X"), (84, "X")]
+)
 def test_latitude_bands(lat, band):
     assert latitude_band(lat) == band
 
@@ -115,7 +117,12 @@ def test_a_box_takes_the_tiles_that_share_area_with_it():
     left, bottom, right, top = tile.bounds_m
     inner = tiles_in_box(32631, left + 20_000, bottom + 20_000, right - 20_000, top - 20_000)
     assert [t.id for t in inner] == ["31UDQ"]
-    assert {t.id for t in tiles_in_box(32631, left, bottom, right, top)} >= {"31UDQ", "31UEQ", "31UDP", "31UCQ"}
+    assert {t.id for t in tiles_in_box(32631, left, bottom, right, top)} >= {
+        "31UDQ",
+        "31UEQ",
+        "31UDP",
+        "31UCQ",
+    }
     assert tiles_in_box(32631, -1e9, -1e9, -5e8, 1e9) == ()
 
 
@@ -133,7 +140,9 @@ def test_names_that_are_none(name, px, words):
         tile_from_id(name, tile_px=px)
 
 
-@pytest.mark.parametrize(("lon", "lat"), [(0, 85), (0, -80.1), (float("nan"), 0), (0, float("nan")), (float("inf"), 0)])
+@pytest.mark.parametrize(
+    ("lon", "lat"), [(0, 85), (0, -80.1), (float("nan"), 0), (0, float("nan")), (float("inf"), 0)]
+)
 def test_positions_where_no_tile_is(lon, lat):
     with pytest.raises(ConfigError, match="UTM"):
         tiles_at(lon, lat)
