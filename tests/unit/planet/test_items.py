@@ -65,7 +65,7 @@ def ours_like(real):
     """Our item of a real item's tile and day."""
     p = real["properties"]
     tile = tile_from_id(p["grid:code"][-5:])
-    day = dt.datetime.strptime(p["s2:datatake_id"][5:13], "%Y%m%d").date()
+    day = dt.date.fromisoformat(p["s2:datatake_id"][5:13])
     taken = acquisition_on(tile, day)
     return make_item(
         tile, taken, contents=CONTENT, href=lambda f: f"http://127.0.0.1:1/{tile.id}/{day}/{f}", seed=3
@@ -109,8 +109,8 @@ def test_numbers_and_texts_have_the_ranges_and_forms_of_the_real_ones(pairs):
 
 
 def test_what_follows_from_tile_and_day_is_equal(pairs):
-    same = ("constellation", "instruments", "platform", "proj:epsg", "mgrs:utm_zone", "mgrs:latitude_band", "mgrs:grid_square",
-            "grid:code", "s2:product_type", "s2:processing_baseline", "s2:datatake_type", "s2:sequence")  # fmt: skip
+    fields = "proj:epsg mgrs:utm_zone mgrs:latitude_band mgrs:grid_square grid:code s2:product_type s2:processing_baseline"
+    same = [*fields.split(), "constellation", "instruments", "platform", "s2:datatake_type", "s2:sequence"]
     for real, ours in pairs:
         for key in same:
             assert ours["properties"][key] == real["properties"][key], key
@@ -131,7 +131,7 @@ def test_every_asset_is_the_real_one_but_for_its_address(pairs):
                     k: v for k, v in theirs.items() if k != "href"
                 }
                 continue
-            # Older items are of an older form: bands have the assets' names, and more is said of them; SCL counts as reflectance.
+            # Older items are of an older form: bands have the assets' names, more is said of them, SCL is "reflectance".
             for field in ("type", "gsd", "proj:shape", "proj:transform"):
                 assert asset.get(field) == theirs.get(field, asset.get(field)), (key, field)
             for field in ("eo:bands", "raster:bands"):
@@ -144,8 +144,8 @@ def test_every_asset_is_the_real_one_but_for_its_address(pairs):
 
 OTHER_CATALOGUES = {
     "storage:platform", "storage:region", "storage:requester_pays",
-    "sat:orbit_state", "sat:relative_orbit", "s2:mgrs_tile", "s2:granule_id", "s2:mean_solar_zenith", "s2:mean_solar_azimuth",
-    "earthsearch:s3_path", "earthsearch:payload_id",
+    "sat:orbit_state", "sat:relative_orbit", "s2:mgrs_tile", "s2:granule_id", "s2:mean_solar_zenith",
+    "s2:mean_solar_azimuth", "earthsearch:s3_path", "earthsearch:payload_id",
 }  # fmt: skip
 """What the 51 items of the three Earth Search collections and Planetary Computer say of an item, and ours do not."""
 
@@ -237,8 +237,13 @@ def test_contents_are_shares_of_what_was_seen():
 
 
 @pytest.mark.parametrize(
-    ("contents", "words"), [({}, "without"), (CONTENT | {CONTENTS[0]: 101.0}, "0 to 100"), (CONTENT | {CONTENTS[3]: float("nan")}, "0 to 100")]
-)  # fmt: skip
+    ("contents", "words"),
+    [
+        ({}, "without"),
+        (CONTENT | {CONTENTS[0]: 101.0}, "0 to 100"),
+        (CONTENT | {CONTENTS[3]: float("nan")}, "0 to 100"),
+    ],
+)
 def test_contents_that_are_none(contents, words):
     tile = tile_from_id("31UFQ")
     taken = next(acquisitions(tile, first=dt.date(2023, 6, 1), last=dt.date(2023, 6, 9)))

@@ -234,8 +234,8 @@ def test_wrong_flags_are_one_line(tmp_path, monkeypatch, capsys, flags, words):
 def test_the_command_says_what_it_made(tmp_path, settings, coded, monkeypatch, capsys):
     monkeypatch.setattr("seco.planet.scenes.renderer", lambda: coded)
     monkeypatch.setattr(making, "renderer", lambda: coded)
-    words = ["planet", "scenes", str(tmp_path / "p"), "--points", str(settings.points), "--from", "2023-06-01", "--to", "2023-06-04",
-             "--tile-px", "1098", "--render", "--jobs", "1"]  # fmt: skip
+    words = ["planet", "scenes", str(tmp_path / "p"), "--points", str(settings.points), "--from", "2023-06-01",
+             "--to", "2023-06-04", "--tile-px", "1098", "--render", "--jobs", "1"]  # fmt: skip
     assert cli.main(words) == 0
     out = capsys.readouterr().out
     assert f"{len(items_in(tmp_path / 'p'))} simulated scenes" in out

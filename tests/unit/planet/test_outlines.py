@@ -1,4 +1,5 @@
 import datetime as dt
+import json
 
 import pytest
 import shapely
@@ -22,7 +23,7 @@ def test_a_tile_is_one_ring_counter_clockwise_with_its_box():
 
 def test_edges_follow_the_grid():
     tile = tile_from_id("33XWG")
-    left, bottom, right, top = tile.bounds_m
+    left, _, right, top = tile.bounds_m
     polygon = shapely.Polygon(outline(shapely.box(*tile.bounds_m), epsg=tile.epsg).geometry["coordinates"][0])
     for k in range(1, 20):
         inside = to_lonlat(tile.epsg, left + (right - left) * k / 20, top - 150)
@@ -59,7 +60,7 @@ def test_outlines_at_the_antimeridian_hold_their_place(lon, lat):
         for taken in acquisitions(tile, first=dt.date(2023, 6, 1), last=dt.date(2023, 6, 5)):
             shape = footprint_m(tile, taken.day)
             found = outline(shape, epsg=tile.epsg)
-            multi = shapely.from_geojson(__import__("json").dumps(found.geometry))
+            multi = shapely.from_geojson(json.dumps(found.geometry))
             assert multi.is_valid
             assert multi.bounds[0] >= -180
             assert multi.bounds[2] <= 180

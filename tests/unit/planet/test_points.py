@@ -42,15 +42,29 @@ def test_all_kinds_of_files_give_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("a.csv", b"", "no columns"), ("a.csv", b"lon,lat\n", "at least one"), ("a.csv", b"lon,lat\n1\n", "longitude and latitude"),
-        ("a.csv", b"lon,lat\n1,x\n", "could not convert"), ("a.csv", b"lon,lat\n48,122\n", "place 1 is 48, 122"),
-        ("a.csv", b"lon,lat\n1,2\n200,2\n", "place 2"), ("a.csv", b"lon,lat\nnan,2\n", "place 1"),
-        ("a.csv", b"lon,lat\n1,85\n", "-80 to 84"), ("a.csv", b"\xff\xfe\x00", "CSV"), ("a.csv", b"a,b\n1,2\n", "no columns lon and lat"),
-        ("a.geojson", b"{", "GeoJSON"), ("a.geojson", b"[]", "GeoJSON"), ("a.geojson", b'{"features": 3}', "GeoJSON"),
-        ("a.geojson", b'{"features": [{"geometry": {"type": "Polygon", "coordinates": []}}]}', "Polygon, not points only"),
-        ("a.geojson", b"[" * 100_000, "GeoJSON"), ("a.parquet", b"PAR1", "longitude"), ("a.txt", b"1 2", "'.txt' is not known"),
+        ("a.csv", b"", "no columns"),
+        ("a.csv", b"lon,lat\n", "at least one"),
+        ("a.csv", b"lon,lat\n1\n", "longitude and latitude"),
+        ("a.csv", b"lon,lat\n1,x\n", "could not convert"),
+        ("a.csv", b"lon,lat\n48,122\n", "place 1 is 48, 122"),
+        ("a.csv", b"lon,lat\n1,2\n200,2\n", "place 2"),
+        ("a.csv", b"lon,lat\nnan,2\n", "place 1"),
+        ("a.csv", b"lon,lat\n1,85\n", "-80 to 84"),
+        ("a.csv", b"\xff\xfe\x00", "CSV"),
+        ("a.csv", b"a,b\n1,2\n", "no columns lon and lat"),
+        ("a.geojson", b"{", "GeoJSON"),
+        ("a.geojson", b"[]", "GeoJSON"),
+        ("a.geojson", b'{"features": 3}', "GeoJSON"),
+        (
+            "a.geojson",
+            b'{"features": [{"geometry": {"type": "Polygon", "coordinates": []}}]}',
+            "Polygon, not points only",
+        ),
+        ("a.geojson", b"[" * 100_000, "GeoJSON"),
+        ("a.parquet", b"PAR1", "longitude"),
+        ("a.txt", b"1 2", "'.txt' is not known"),
     ],
-)  # fmt: skip
+)
 def test_files_that_are_no_places(tmp_path, name, data, words):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DatasetError, match=words):

@@ -50,7 +50,17 @@ def test_windows_of_all_levels_are_the_renderers_pixels_and_nodata_beyond_the_sw
         east = tile.left_m + (np.arange(size) * decimation + 0.5) * pixel
         north = tile.top_m - (np.arange(size) * decimation + 0.5) * pixel
         inside = seen(epsg=tile.epsg, easting_m=east[None], northing_m=north[:, None], day=taken.day)
-        want = coded(None, epsg=tile.epsg, band=band, acquisition_day=taken.day, left_m=tile.left_m, top_m=tile.top_m, width_px=size, height_px=size, decimation=decimation)  # fmt: skip
+        want = coded(
+            None,
+            epsg=tile.epsg,
+            band=band,
+            acquisition_day=taken.day,
+            left_m=tile.left_m,
+            top_m=tile.top_m,
+            width_px=size,
+            height_px=size,
+            decimation=decimation,
+        )
         np.testing.assert_array_equal(got, np.where(inside, want, 0))
         assert got.dtype == want.dtype
         assert 0 < (got == 0).mean() < 1
@@ -158,12 +168,23 @@ def test_paths_find_scenes_and_nothing_else(coded):
     assert find(path) is cog
     assert find(path.replace("B04", "SCL")).dtype == "uint8"
     day = str(taken.day)
-    unseen = next(str(d) for d in (taken.day + dt.timedelta(days=n) for n in range(1, 5)) if d not in {a.day for a in acquisitions(tile, first=ARCHIVE.first, last=ARCHIVE.last)})  # fmt: skip
+    days = {a.day for a in acquisitions(tile, first=ARCHIVE.first, last=ARCHIVE.last)}
+    unseen = str(next(d for n in range(1, 5) if (d := taken.day + dt.timedelta(days=n)) not in days))
     for wrong in (
-        path.replace("B04", "B10"), path.replace(day, unseen), path.replace(day, "2023-02-30"), path.replace(day, "2024-06-01"),
-        path.replace(tile.id, "31UFQ"), path.replace(tile.id, "99UFQ11"), path + "x", "/" + path, "/", "", path.replace(day, "0001-01-01"),
-        path.lower(), path.replace(".tif", ".tif\n"),
-    ):  # fmt: skip
+        path.replace("B04", "B10"),
+        path.replace(day, unseen),
+        path.replace(day, "2023-02-30"),
+        path.replace(day, "2024-06-01"),
+        path.replace(tile.id, "31UFQ"),
+        path.replace(tile.id, "99UFQ11"),
+        path + "x",
+        "/" + path,
+        "/",
+        "",
+        path.replace(day, "0001-01-01"),
+        path.lower(),
+        path.replace(".tif", ".tif\n"),
+    ):
         assert find(wrong) is None, wrong
 
 
@@ -182,13 +203,22 @@ def test_settings_are_kept(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"version": 2}, "use a newer one"), ({"version": None}, "no version"), ({"version": True}, "no version"),
-        ({"tile_px": "1098"}, "damaged"), ({"tile_px": 7}, "tiles of 7 px"), ({"first": "June"}, "damaged"),
-        ({"first": 3}, "damaged"), ({"planet": []}, "damaged"), ({"planet": {"seed": -1}}, "seed -1"),
-        ({"planet": {"sed": 1}}, "unknown setting sed"), ({"last": "2023-01-01"}, "first day comes first"),
-        ({"revisit_days": 7}, "multiple of 5"), ({"rendered": 1}, "damaged"), ({"last": "2200-01-01"}, "2099-12-31"),
+        ({"version": 2}, "use a newer one"),
+        ({"version": None}, "no version"),
+        ({"version": True}, "no version"),
+        ({"tile_px": "1098"}, "damaged"),
+        ({"tile_px": 7}, "tiles of 7 px"),
+        ({"first": "June"}, "damaged"),
+        ({"first": 3}, "damaged"),
+        ({"planet": []}, "damaged"),
+        ({"planet": {"seed": -1}}, "seed -1"),
+        ({"planet": {"sed": 1}}, "unknown setting sed"),
+        ({"last": "2023-01-01"}, "first day comes first"),
+        ({"revisit_days": 7}, "multiple of 5"),
+        ({"rendered": 1}, "damaged"),
+        ({"last": "2200-01-01"}, "2099-12-31"),
     ],
-)  # fmt: skip
+)
 def test_settings_that_cannot_be(tmp_path, change, words):
     write_archive(ARCHIVE, tmp_path)
     values = json.loads((tmp_path / NAME).read_text()) | change

@@ -87,7 +87,16 @@ def test_rasterio_reads_a_served_scene(client, server, folder):
         assert list(file.transform)[:6] == item.assets["red"].extra_fields["proj:transform"]
         got = file.read(1, window=((100, 164), (300, 400)))
         assert file.overviews(1)
-    want = folder[1](None, epsg=tile.epsg, band="B04", acquisition_day=None, left_m=tile.left_m + 3000, top_m=tile.top_m - 1000, width_px=100, height_px=64)  # fmt: skip
+    want = folder[1](
+        None,
+        epsg=tile.epsg,
+        band="B04",
+        acquisition_day=None,
+        left_m=tile.left_m + 3000,
+        top_m=tile.top_m - 1000,
+        width_px=100,
+        height_px=64,
+    )
     np.testing.assert_array_equal(got, np.where(got == 0, 0, want))
     assert (got > 0).mean() > 0.5
 
@@ -104,7 +113,16 @@ def test_odc_stac_loads_a_small_area(client, folder):
     assert int(cube.spatial_ref) == tile.epsg
     x, y = cube.x.values, cube.y.values
     full = cube.red.isel(time=int(np.argmax((cube.red > 0).mean(("y", "x")).values))).values
-    want = folder[1](None, epsg=tile.epsg, band="B04", acquisition_day=None, left_m=int(x[0] - 5), top_m=int(y[0] + 5), width_px=len(x), height_px=len(y))  # fmt: skip
+    want = folder[1](
+        None,
+        epsg=tile.epsg,
+        band="B04",
+        acquisition_day=None,
+        left_m=int(x[0] - 5),
+        top_m=int(y[0] + 5),
+        width_px=len(x),
+        height_px=len(y),
+    )
     np.testing.assert_array_equal(full, want)
     lon, lat = to_lonlat(tile.epsg, x.mean(), y.mean())
     assert (float(lon), float(lat)) == pytest.approx((LON, LAT), abs=0.001)
