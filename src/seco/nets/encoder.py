@@ -185,9 +185,9 @@ class Encoder:
         if px not in self._sizes_taken:
             check_input(self.net["backbone"], len(self.spec.bands), px=px)
             self._sizes_taken.add(px)
-        normalise = normalise or self.spec.normalise
-        order, scale, shift = self._affine(bands, normalise, stats)
-        limits = self._limits() if normalise == "spec" else None
+        how = normalise or self.spec.normalise
+        order, scale, shift = self._affine(bands, how, stats)
+        limits = self._limits() if how == "spec" else None
         nodata = nodata_numbers([bands[i] for i in order])
         nodata = None if nodata is None else nodata.to(self.device)
         out: dict[str, list[np.ndarray]] = {o: [] for o in outputs}

@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,8 +22,9 @@ from seco.nets.spec import EncoderSpec
 from seco.runs import write_json
 from seco.use.feeding import Options, feed_of
 from seco.use.foreign import Foreign, read_foreign
-from seco.use.layouts._arch import detect
+from seco.use.layouts._arch import RESNETS, detect
 from seco.use.layouts._contract import COUNTER, Layout, Parts, count, some
+from seco.use.layouts._feeds import Feed
 
 REPORT_NAME = "conversion.json"
 HALF = (torch.float16, torch.bfloat16)
@@ -67,7 +69,9 @@ def detect_layout(foreign: Foreign) -> Layout:
         return find(fitting[0])
     known = ", ".join(names())
     if fitting:
-        raise CheckpointError(f"{foreign.path} fits the layouts {', '.join(fitting)}; choose one with --layout")
+        raise CheckpointError(
+            f"{foreign.path} fits the layouts {', '.join(fitting)}; choose one with --layout"
+        )
     shown = some([str(k) for k in foreign.content])
     raise CheckpointError(
         f"{foreign.path} is of no layout that can be told from its names ({shown}); say which with --layout ({known})"
@@ -84,12 +88,14 @@ def convert(source: Path, out: Path, options: Options | None = None) -> Conversi
     require_new(out)
     foreign = read_foreign(source)
     layout = detect_layout(foreign) if options.layout == "auto" else find(options.layout)
-    parts = layout.read(foreign, options.arch)
+    parts = layout.read(foreign)
     arch = _arch(parts, options)
+    parts = _without_classifier(parts, arch)
     num_bands = _num_bands(parts.backbone, arch)
     backbone = build_backbone(arch, num_bands)
     filled = fit(backbone, parts.backbone, what=str(source), arch=arch, half=options.half)
-    spec = _spec(foreign, layout, parts, backbone, arch, options)
+    feed = feed_of(foreign.path, parts.feed, arch, num_bands, options)
+    spec = _spec(layout, parts, feed, options, arch=arch, dim=feature_dim(backbone))
     heads = nn.ModuleDict()
     for name, state in zip(spec.heads, parts.heads, strict=False):
         heads[name] = _head(state, spec.feature_dim, what=f"{source}: head {name}", half=options.half)
@@ -97,10 +103,10 @@ def convert(source: Path, out: Path, options: Options | None = None) -> Conversi
     if options.heads == "drop" and parts.heads:
         dropped["projection heads (--heads drop)"] = sum(len(h) for h in parts.heads)
     encoder = Encoder(spec=spec, backbone=backbone, heads=heads, name=out.name, device="cpu")
-    notes = [f"{n} became an empty dictionary: not loaded, since it could run code" for n in foreign.stand_ins]
-    done = Conversion(
-        layout=layout.NAME, encoder=encoder, dropped=dropped, filled=filled, notes=tuple(notes)
-    )
+    notes = [
+        f"{n} became an empty dictionary: not loaded, since it could run code" for n in foreign.stand_ins
+    ]
+    done = Conversion(layout=layout.NAME, encoder=encoder, dropped=dropped, filled=filled, notes=tuple(notes))
     _write(done, foreign, out)
     return done
 
@@ -138,15 +144,38 @@ def require_new(out: Path) -> None:
 
 
 def _arch(parts: Parts, options: Options) -> str:
+    """Return the architecture that the user or the weights say; what a damaged file says of itself tells what it lacks."""
     said = parts.about.get("arch")
     if options.arch is not None:
         return options.arch
-    found = detect(parts.backbone)
+    try:
+        found = detect(parts.backbone)
+    except CheckpointError:
+        if said not in RESNETS.values():
+            raise
+        return str(said)
     if said is not None and said != found:
         raise CheckpointError(
             f"the checkpoint says it is a {said}, its weights are those of a {found}; say which with --arch"
         )
     return found
+
+
+def _without_classifier(parts: Parts, arch: str) -> Parts:
+    """Drop the classifier, whose name timm tells."""
+    import timm
+
+    config = timm.get_pretrained_cfg(arch) if timm.is_model(arch) else None
+    named = config.classifier if config is not None else ("fc", "head", "classifier")
+    prefixes = tuple(f"{n}." for n in ((named,) if isinstance(named, str) else named or ()))
+    lost = [k for k in parts.backbone if k.startswith(prefixes)] if prefixes else []
+    if not lost:
+        return parts
+    return dataclasses.replace(
+        parts,
+        backbone={k: v for k, v in parts.backbone.items() if k not in lost},
+        dropped={**parts.dropped, f"{some(lost)} (classifier)": len(lost)},
+    )
 
 
 def _num_bands(state: Mapping[str, Tensor], arch: str) -> int:
@@ -168,7 +197,9 @@ def _num_bands(state: Mapping[str, Tensor], arch: str) -> int:
     )
 
 
-def fit(net: nn.Module, state: Mapping[str, Tensor], *, what: str, arch: str, half: str = "refuse") -> tuple[str, ...]:
+def fit(
+    net: nn.Module, state: Mapping[str, Tensor], *, what: str, arch: str, half: str = "refuse"
+) -> tuple[str, ...]:
     """Load weights of exactly a network's names, shapes and 32 bits, all finite.
 
     Returns:
@@ -188,7 +219,11 @@ def fit(net: nn.Module, state: Mapping[str, Tensor], *, what: str, arch: str, ha
     ]  # fmt: skip
     problems = [
         f"{count(found, word)}: {some(found)}"
-        for found, word in ((missing, "missing name"), (unknown, "unknown name"), (shapes, "misshapen weight"))
+        for found, word in (
+            (missing, "missing name"),
+            (unknown, "unknown name"),
+            (shapes, "misshapen weight"),
+        )
         if found
     ]
     if problems:
@@ -202,13 +237,15 @@ def fit(net: nn.Module, state: Mapping[str, Tensor], *, what: str, arch: str, ha
         if half == "widen" and value.dtype in HALF:
             value = value.to(target.dtype)
         if value.dtype != target.dtype:
-            hint = "take it with --half widen" if value.dtype in HALF else f"save it as {_dtype(target.dtype)}"
+            hint = (
+                "take it with --half widen" if value.dtype in HALF else f"save it as {_dtype(target.dtype)}"
+            )
             raise CheckpointError(
                 f"{what}: {name} has type {_dtype(value.dtype)}, not {_dtype(target.dtype)}; {hint}"
             )
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise CheckpointError(
-                f"{what}: {name} has {int((~torch.isfinite(value)).sum())} numbers that are not finite; the weights are spoilt"
+                f"{what}: {name} has {int((~torch.isfinite(value)).sum())} numbers that are not finite; they are spoilt"
             )
         ready[name] = value
     net.load_state_dict(ready)
@@ -226,15 +263,12 @@ def _head(state: dict[str, Tensor], dim: int, *, what: str, half: str) -> nn.Mod
     return head
 
 
-def _spec(
-    foreign: Foreign, layout: Layout, parts: Parts, backbone: nn.Module, arch: str, options: Options
-) -> EncoderSpec:
-    """Put together the spec: the authors' feed, overridden by what the user says."""
-    feed = feed_of(foreign, layout, arch, _num_bands(parts.backbone, arch), options)
+def _spec(layout: Layout, parts: Parts, feed: Feed, options: Options, *, arch: str, dim: int) -> EncoderSpec:
+    """Put together the spec."""
     kept = parts.heads if options.heads == "keep" else ()
     return EncoderSpec(
         arch=arch, bands=feed.bands, mean=feed.mean, std=feed.std, clip=feed.clip,
-        patch_px=options.patch_px or feed.patch_px, feature_dim=feature_dim(backbone),
+        patch_px=options.patch_px or feed.patch_px, feature_dim=dim,
         heads=tuple(f"z{i}" for i in range(len(kept))), method=parts.about.get("method", layout.METHOD),
         num_steps=parts.about.get("num_steps", 0),
         source=options.origin or layout.SOURCE, licence=options.licence or layout.LICENCE,
@@ -272,4 +306,5 @@ def save_torch(content: Mapping[str, Any], out: Path) -> None:
     except (OSError, RuntimeError) as err:
         raise CheckpointError(f"cannot write {out}: {err}; free disk space or choose another folder") from err
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, or no folder that could hold it
+            temporary.unlink()

@@ -32,14 +32,15 @@ KNOWN = (
     "numpy.dtype",
 )
 """What settings beside the weights are often made of. Files of torch before 1.6 cannot be asked what they name."""
-HOSTILE = frozenset(
-    "os posix nt sys subprocess shutil socket runpy importlib ctypes pickle cloudpickle dill code codeop pty webbrowser "
-    "multiprocessing threading urllib http ftplib tempfile signal timeit pdb platform".split()
-)
+HOSTILE = (
+    "os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "runpy", "importlib", "ctypes", "pickle", "cloudpickle",
+    "dill", "code", "codeop", "pty", "webbrowser", "multiprocessing", "threading", "urllib", "http", "ftplib", "tempfile",
+    "signal", "timeit", "pdb", "platform",
+)  # fmt: skip
 """Modules that no checkpoint of weights names, and that a file which wants to run something does."""
-HARMLESS_BUILTINS = frozenset(
-    "object list dict tuple frozenset slice range int float str bytes bool type".split()
-)
+HARMLESS_BUILTINS = (
+    "object", "list", "dict", "tuple", "frozenset", "slice", "range", "int", "float", "str", "bytes", "bool", "type",
+)  # fmt: skip
 
 
 class Inert:
@@ -127,6 +128,8 @@ def _why(err: Exception) -> str:
         return "it is a TorchScript program, not a file of weights; save the model's state_dict() instead"
     if isinstance(err, pickle.UnpicklingError) and "GLOBAL " in text:
         name = text.split("GLOBAL ", 1)[1].split()[0]
+        if not all(part.isidentifier() for part in name.split(".")):
+            return f"it was not written by torch.save, or is damaged ({name[:40]!r} is no name)"
         return f"it names {name}, which is not loaded because it might run code; save the state_dict() alone"
     if isinstance(err, (EOFError, pickle.UnpicklingError, RuntimeError, OSError)):
         return f"it is cut short or was not written by torch.save ({text[:120] or type(err).__name__})"

@@ -38,7 +38,7 @@ def detect(state: Mapping[str, Tensor]) -> str:
     Raises:
         CheckpointError: it is neither, or one that is not known here.
     """
-    found = _resnet(state) if "layer1.0.conv1.weight" in state else _vit(state)
+    found = _resnet(state) if any(k.startswith("layer1.") for k in state) else _vit(state)
     if found is None:
         raise CheckpointError(
             "the architecture cannot be told from the weights (no plain ResNet or vision transformer); name it with --arch, "

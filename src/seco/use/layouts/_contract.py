@@ -24,13 +24,15 @@ class Parts:
         backbone: weights under timm's names, classifier excluded.
         heads: projection heads in order, each under the names of `seco.nets.heads.projection_head`.
         dropped: what is left out on purpose: what it is -> number of entries.
-        about: plain facts of the checkpoint (`arch`, `num_steps`), where it says them.
+        about: plain facts of the checkpoint (`arch`, `method`, `num_steps`), where it says them.
+        feed: how the authors fed the encoder (`seco.use.layouts._feeds`), None where it cannot be told.
     """
 
     backbone: dict[str, Tensor]
     heads: tuple[dict[str, Tensor], ...] = ()
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
+    feed: str | None = None
 
 
 @runtime_checkable
@@ -54,18 +56,11 @@ class Layout(Protocol):
     def matches(self, foreign: Foreign) -> bool:
         """Tell whether the names in a file are this layout's and no other's."""
 
-    def read(self, foreign: Foreign, arch: str | None) -> Parts:
-        """Take a checkpoint apart; `arch` is what the user says it is, if anything.
+    def read(self, foreign: Foreign) -> Parts:
+        """Take a checkpoint apart. A classifier, whose name depends on the model, may stay in the backbone.
 
         Raises:
             CheckpointError: names that this layout does not know.
-        """
-
-    def feed(self, foreign: Foreign, arch: str, num_bands: int) -> str:
-        """Name how the authors fed the encoder (`seco.use.layouts._feeds`).
-
-        Raises:
-            CheckpointError: it cannot be told for this number of bands.
         """
 
 
@@ -78,17 +73,16 @@ def state_of(foreign: Foreign, keys: Sequence[str] = STATE_KEYS) -> tuple[dict[s
     key = next((k for k in keys if isinstance(foreign.content.get(k), Mapping)), None)
     if key is None:
         return tensors(foreign.content, what=str(foreign.path)), {}
-    beside = {f"{k} (not weights)": _count(v) for k, v in foreign.content.items() if k != key}
-    return tensors(foreign.content[key], what=f"{foreign.path}: {key}"), beside
-
-
-def _count(value: Any) -> int:
-    return len(value) if isinstance(value, (Mapping, list, tuple)) else 1
+    beside = [k for k in foreign.content if k != key]
+    dropped = {f"{', '.join(beside)} (no weights of the encoder)": len(beside)} if beside else {}
+    return tensors(foreign.content[key], what=f"{foreign.path}: {key}"), dropped
 
 
 def names_of(foreign: Foreign) -> list[str]:
     """Return the names in the state dictionary, wherever it is, for telling layouts apart."""
-    inner = next((foreign.content[k] for k in STATE_KEYS if isinstance(foreign.content.get(k), Mapping)), None)
+    inner = next(
+        (foreign.content[k] for k in STATE_KEYS if isinstance(foreign.content.get(k), Mapping)), None
+    )
     return [str(k) for k in (foreign.content if inner is None else inner)]
 
 

@@ -82,7 +82,11 @@ def feed(name: str, arch: str, num_bands: int) -> Feed:
     Raises:
         CheckpointError: the weights take another number of bands.
     """
-    found = {"seco": seco, "sentinel2": lambda: sentinel2_numbers(num_bands), "imagenet": lambda: imagenet(arch)}[name]()
+    found = {
+        "seco": seco,
+        "sentinel2": lambda: sentinel2_numbers(num_bands),
+        "imagenet": lambda: imagenet(arch),
+    }[name]()
     if len(found.bands) != num_bands:
         raise CheckpointError(
             f"the weights take {num_bands} bands, the input {name!r} has {len(found.bands)} "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from seco.use.foreign import Foreign
-from seco.use.layouts._contract import Parts, names_of, some, state_of, take
+from seco.use.layouts._contract import Parts, names_of, state_of
 
 
 def is_plain(foreign: Foreign) -> bool:
@@ -16,13 +16,10 @@ def is_plain(foreign: Foreign) -> bool:
     )
 
 
-def read_plain(foreign: Foreign, classifiers: tuple[str, ...]) -> Parts:
-    """Take everything but the classifier."""
+def read_plain(foreign: Foreign, *, feed: str | None) -> Parts:
+    """Take everything."""
     state, dropped = state_of(foreign)
     # DistributedDataParallel puts a word before every name.
     if state and all(k.startswith("module.") for k in state):
         state = {k.removeprefix("module."): v for k, v in state.items()}
-    lost = [k for k in state if k.startswith(tuple(f"{c}." for c in classifiers))]
-    if lost:
-        dropped[f"{some(lost)} (classifier)"] = take(state, lost)
-    return Parts(backbone=state, dropped=dropped)
+    return Parts(backbone=state, dropped=dropped, feed=feed)

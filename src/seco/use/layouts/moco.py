@@ -31,7 +31,7 @@ def matches(foreign: Foreign) -> bool:
     return weight.ndim == 4 and weight.shape[1] == 3
 
 
-def read(foreign: Foreign, arch: str | None) -> Parts:
+def read(foreign: Foreign) -> Parts:
     """Take the query encoder, and the projection head where it is v2's."""
     state, dropped = state_of(foreign)
     prefix = prefix_of(list(state))
@@ -49,14 +49,11 @@ def read(foreign: Foreign, arch: str | None) -> Parts:
         if head:
             dropped[f"{prefix}encoder_q.fc.* (MoCo v1's projection)"] = len(head)
     else:
-        raise CheckpointError(f"{foreign.path}: encoder_q.fc has entries {', '.join(sorted(head)[:4])}; no head of MoCo's")
+        raise CheckpointError(
+            f"{foreign.path}: encoder_q.fc has entries {', '.join(sorted(head)[:4])}; no head of MoCo's"
+        )
     for name, what in (("encoder_k.", "momentum encoder"), ("queue", "queue of keys and its pointer")):
         lost = [k for k in state if k.startswith(prefix + name)]
         if lost:
             dropped[f"{prefix}{name}* ({what})"] = len(lost)
-    return Parts(backbone=backbone, heads=heads, dropped=dropped, about={"method": "moco"})
-
-
-def feed(foreign: Foreign, arch: str, num_bands: int) -> str:
-    """Return ImageNet's statistics."""
-    return "imagenet"
+    return Parts(backbone=backbone, heads=heads, dropped=dropped, about={"method": "moco"}, feed="imagenet")

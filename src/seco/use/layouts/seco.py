@@ -18,7 +18,9 @@ from seco.use.layouts._contract import Parts, count, names_of, rest_is_unknown, 
 NAME = "seco"
 HELP = "checkpoints published with SeCo (encoder_q, heads_q, queue)"
 METHOD = "seco"
-SOURCE = "published SeCo checkpoint (Mañas et al., ICCV 2021, https://github.com/ServiceNow/seasonal-contrast)"
+SOURCE = (
+    "published SeCo checkpoint (Mañas et al., ICCV 2021, https://github.com/ServiceNow/seasonal-contrast)"
+)
 LICENCE = "Apache-2.0 (the repository; the record of the checkpoints, Zenodo 4728033, may say more)"
 
 STAGES = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
@@ -32,7 +34,7 @@ def matches(foreign: Foreign) -> bool:
     return "encoder_q.0.weight" in names_of(foreign)
 
 
-def read(foreign: Foreign, arch: str | None) -> Parts:
+def read(foreign: Foreign) -> Parts:
     """Take the query encoder and its heads."""
     state, dropped = state_of(foreign, ("state_dict",))
     known = ("encoder_q.", "heads_q.", "encoder_k.", "heads_k.", "queue")
@@ -60,7 +62,8 @@ def read(foreign: Foreign, arch: str | None) -> Parts:
     about: dict[str, Any] = {"num_steps": steps} if isinstance(steps, int) else {}
     if isinstance(settings, Mapping) and isinstance(settings.get("base_encoder"), str):
         about["arch"] = settings["base_encoder"]
-    return Parts(backbone=backbone, heads=_heads(under(state, "heads_q.")), dropped=dropped, about=about)
+    heads = _heads(under(state, "heads_q."))
+    return Parts(backbone=backbone, heads=heads, dropped=dropped, about=about, feed="seco")
 
 
 def _heads(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], ...]:
@@ -71,7 +74,9 @@ def _heads(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], ...]:
     wanted = [str(i) for i in range(len(by_head))]
     lost = [i for i in wanted if i not in by_head]
     if lost:
-        raise CheckpointError(f"head {lost[0]} is missing: the checkpoint has heads_q {some(sorted(by_head))}")
+        raise CheckpointError(
+            f"head {lost[0]} is missing: the checkpoint has heads_q {some(sorted(by_head))}"
+        )
     for index in wanted:
         missing = [f"heads_q.{index}.{n}" for n in HEAD_NAMES if n not in by_head[index]]
         extra = [f"heads_q.{index}.{n}" for n in by_head[index] if n not in HEAD_NAMES]
@@ -81,11 +86,6 @@ def _heads(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], ...]:
                 f"unknown {count(extra, 'name')} ({some(extra) or 'none'})"
             )
     return tuple(by_head[i] for i in wanted)
-
-
-def feed(foreign: Foreign, arch: str, num_bands: int) -> str:
-    """Return SeCo's own stretch."""
-    return "seco"
 
 
 def write(encoder: Encoder) -> dict[str, Any]:
@@ -118,7 +118,9 @@ def write(encoder: Encoder) -> dict[str, Any]:
                 state[f"heads_{side}.{i}.{name}"] = value.clone()
     dims = {state[f"heads_q.{i}.2.weight"].shape[0] for i in range(len(spec.heads))}
     if len(dims) > 1:
-        raise CheckpointError(f"{encoder.name} has heads of lengths {sorted(dims)}; SeCo's layout has one for all")
+        raise CheckpointError(
+            f"{encoder.name} has heads of lengths {sorted(dims)}; SeCo's layout has one for all"
+        )
     dim = dims.pop()
     noise = torch.randn(len(spec.heads), dim, NUM_NEGATIVES, generator=torch.Generator().manual_seed(0))
     state["queue"] = functional.normalize(noise, dim=1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from torch import Tensor
 
 from seco.errors import CheckpointError
-from seco.use.foreign import Foreign, tensors
+from seco.use.foreign import Foreign
 from seco.use.layouts import moco
 from seco.use.layouts._contract import Parts, count, names_of, rest_is_unknown, some, state_of, take, under
 
@@ -28,35 +29,33 @@ def matches(foreign: Foreign) -> bool:
     return moco.prefix_of(names) is not None and not moco.matches(foreign)
 
 
-def read(foreign: Foreign, arch: str | None) -> Parts:
+def read(foreign: Foreign) -> Parts:
     """Take DINO's teacher, MoCo v3's base encoder, MoCo v2's query encoder, or a plain backbone."""
     if isinstance(foreign.content.get("teacher"), Mapping):
         return _dino(foreign)
     names = names_of(foreign)
     if moco.prefix_of(names) is not None:
-        return moco.read(foreign, arch)
+        return dataclasses.replace(moco.read(foreign), feed="sentinel2")
     state, dropped = state_of(foreign)
     for prefix in ("module.", ""):
         if any(n.startswith(f"{prefix}base_encoder.") for n in names):
             return _moco_v3(state, dropped, prefix)
-    return Parts(backbone=_plain(state, dropped), dropped=dropped)
+    return Parts(backbone=_plain(state, dropped), dropped=dropped, feed="sentinel2")
 
 
 def _dino(foreign: Foreign) -> Parts:
-    beside = {
-        f"{k} ({'the other network' if k == 'student' else 'not weights'})": len(v) if isinstance(v, Mapping) else 1
-        for k, v in foreign.content.items()
-        if k != "teacher"
-    }
-    state = tensors(foreign.content["teacher"], what=f"{foreign.path}: teacher")
+    state, dropped = state_of(foreign, ("teacher",))
     state = {k.removeprefix("module."): v for k, v in state.items()}
     rest_is_unknown(state, ("backbone.", "head."), layout=NAME)
     backbone = under(state, "backbone.")
     head = len(under(state, "head."))
     if not backbone:
         raise CheckpointError(f"{foreign.path}: the teacher has no backbone.*; no DINO checkpoint")
-    dropped = {"teacher's head.* (DINO's prototypes)": head, **beside} if head else beside
-    return Parts(backbone=_plain(backbone, dropped), dropped=dropped, about={"method": "dino"})
+    if head:
+        dropped["teacher's head.* (DINO's prototypes)"] = head
+    return Parts(
+        backbone=_plain(backbone, dropped), dropped=dropped, about={"method": "dino"}, feed="sentinel2"
+    )
 
 
 def _moco_v3(state: dict[str, Tensor], dropped: dict[str, int], prefix: str) -> Parts:
@@ -67,7 +66,7 @@ def _moco_v3(state: dict[str, Tensor], dropped: dict[str, int], prefix: str) -> 
         if lost:
             dropped[f"{prefix}{name}* ({what})"] = len(lost)
     backbone = _plain(under(state, f"{prefix}base_encoder."), dropped)
-    return Parts(backbone=backbone, dropped=dropped, about={"method": "moco_v3"})
+    return Parts(backbone=backbone, dropped=dropped, about={"method": "moco_v3"}, feed="sentinel2")
 
 
 def _plain(state: dict[str, Tensor], dropped: dict[str, int]) -> dict[str, Tensor]:
@@ -79,8 +78,3 @@ def _plain(state: dict[str, Tensor], dropped: dict[str, int]) -> dict[str, Tenso
     if not state:
         raise CheckpointError(f"no backbone is left beside {count(heads, 'name')} of a projection")
     return state
-
-
-def feed(foreign: Foreign, arch: str, num_bands: int) -> str:
-    """Return Sentinel-2 numbers divided by 10,000."""
-    return "sentinel2"

@@ -15,14 +15,10 @@ LICENCE = "BSD-3-Clause (torchvision); weights may be subject to the terms of th
 
 def matches(foreign: Foreign) -> bool:
     """Tell by ResNet names with a classifier; without one they could be TorchGeo's."""
-    return is_plain(foreign) and {"conv1.weight", "fc.weight"} <= set(names_of(foreign))
+    named = {"conv1.weight", "fc.weight"} <= set(names_of(foreign))
+    return named and is_plain(foreign) and foreign.path.suffix != ".safetensors"
 
 
-def read(foreign: Foreign, arch: str | None) -> Parts:
-    """Take everything but `fc`."""
-    return read_plain(foreign, ("fc",))
-
-
-def feed(foreign: Foreign, arch: str, num_bands: int) -> str:
-    """Return ImageNet's statistics."""
-    return "imagenet"
+def read(foreign: Foreign) -> Parts:
+    """Take everything."""
+    return read_plain(foreign, feed="imagenet")
