@@ -1,7 +1,8 @@
 """Checkpoints as other programs write them: names and shapes as published, weights random."""
 
 import argparse
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import timm
@@ -75,8 +76,18 @@ def published_seco(arch="resnet18", seed=0):
 def seco18(tmp_path_factory):
     """Return (path, encoder, heads) of a published SeCo ResNet-18. Nobody may change the file."""
     checkpoint, encoder, heads = published_seco()
+    # Lightning 1.1 keys the state of callbacks by their class, which is not installed here.
+    name = "pytorch_lightning.callbacks.model_checkpoint"
+    callback = type("ModelCheckpoint", (), {"__module__": name})
+    modules = {n: ModuleType(n) for n in ("pytorch_lightning", "pytorch_lightning.callbacks", name)}
+    modules[name].ModelCheckpoint = callback
+    checkpoint["callbacks"] = {callback: {"best_model_score": torch.tensor(0.5), "current_score": None}}
     path = tmp_path_factory.mktemp("published") / "seco_resnet18_1m.ckpt"
-    torch.save(checkpoint, path)
+    with pytest.MonkeyPatch.context() as patch:
+        for key, module in modules.items():
+            patch.setitem(sys.modules, key, module)
+        torch.save(checkpoint, path)
+        checkpoint["callbacks"] = {}
     return path, encoder, heads
 
 

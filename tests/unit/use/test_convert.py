@@ -19,6 +19,7 @@ from seco.sensors import sentinel2
 from seco.use import convert as converting
 from seco.use.convert import convert, to_seco
 from seco.use.feeding import Options
+from seco.use.foreign import read_foreign
 from seco.use.layouts._arch import RESNETS, VITS, detect
 from seco.use.layouts._contract import Layout
 
@@ -126,7 +127,7 @@ def test_seco_names_what_it_leaves_out(seco18, tmp_path, capsys):
 def test_back_to_seco_holds_the_same_weights(seco18, converted, tmp_path):
     back = tmp_path / "back.ckpt"
     assert main(["convert", str(converted), str(back), "--to", "seco"]) == 0
-    theirs = torch.load(seco18[0], weights_only=False)["state_dict"]
+    theirs = dict(read_foreign(seco18[0]).content)["state_dict"]
     loaded = torch.load(back, weights_only=True)
     ours = loaded["state_dict"]
     assert set(ours) == set(theirs)
@@ -216,6 +217,15 @@ def test_ssl4eo_vit(tmp_path, vit, kind):
     assert (done.encoder.spec.arch, done.encoder.spec.method) == ("vit_tiny_patch16_224", kind)
     x = images(13, px=224, num=2)
     assert torch.equal(features(done.encoder, x), plain(vit, x))
+
+
+def test_moco_v3_of_photographs_has_other_heads(tmp_path):
+    state = timm.create_model("vit_small_patch16_224", num_classes=0).state_dict()
+    file = save(
+        {"state_dict": {f"module.base_encoder.{k}": v for k, v in state.items()}}, tmp_path / "v.pth.tar"
+    )
+    with pytest.raises(CheckpointError, match="12 attention heads"):
+        convert(file, tmp_path / "out")
 
 
 def test_torchvision_with_its_classifier(tmp_path, published):
@@ -374,7 +384,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("words", DAMAGE)
 def test_damaged_checkpoints(seco18, tmp_path, words):
-    content = torch.load(seco18[0], weights_only=False)
+    content = dict(read_foreign(seco18[0]).content)
     content["state_dict"] = DAMAGE[words](content["state_dict"])
     file = save(content, tmp_path / "bad.ckpt")
     with pytest.raises(CheckpointError, match=re.escape(words)):
@@ -389,7 +399,7 @@ def test_half_is_widened_when_asked(tmp_path, published):
 
 
 def test_a_checkpoint_that_says_another_architecture(seco18, tmp_path):
-    content = torch.load(seco18[0], weights_only=False)
+    content = dict(read_foreign(seco18[0]).content)
     content["hyper_parameters"]["base_encoder"] = "resnet34"
     file = save(content, tmp_path / "odd.ckpt")
     with pytest.raises(CheckpointError, match="says it is a resnet34, its weights are those of a resnet18"):

@@ -66,6 +66,12 @@ def _moco_v3(state: dict[str, Tensor], dropped: dict[str, int], prefix: str) -> 
         if lost:
             dropped[f"{prefix}{name}* ({what})"] = len(lost)
     backbone = _plain(under(state, f"{prefix}base_encoder."), dropped)
+    patches = backbone.get("patch_embed.proj.weight")
+    if patches is not None and patches.ndim == 4 and tuple(patches.shape[:2]) == (384, 3):
+        # Its features would be wrong without an error: 6 heads of 64 channels have the same shapes.
+        raise CheckpointError(
+            "MoCo v3's own ViT-S has 12 attention heads of 32 channels, which timm's vit_small has not; it cannot be read"
+        )
     return Parts(backbone=backbone, dropped=dropped, about={"method": "moco_v3"}, feed="sentinel2")
 
 
