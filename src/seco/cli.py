@@ -60,6 +60,11 @@ COMMANDS = (
         example="seco dataset split places.seco --test-share 0.2 --block-deg 10",
     ),
     Command(
+        words=("planet", "build"), function="planet.build",
+        help="simulate a dataset: real geography, made-up imagery, every label known; needs no network",
+        example="seco planet build planet.seco --places 1000 --dates 5 --seed 0",
+    ),
+    Command(
         words=("views",), function="learn.views",
         help="draw what a method sees, and who is positive and negative for each head",
         example="seco views places.seco --method seco --out views.png",
