@@ -265,12 +265,23 @@ def test_torchgeo_port_of_seco(tmp_path, seco18):
     assert [b.stretch_range for b in again.spec.bands] == [b.stretch_range for b in done.encoder.spec.bands]
 
 
-def test_torchgeo_on_13_bands_is_told(tmp_path, published):
-    done = convert(
-        save(published.without_fc(published.resnet(bands=13)), tmp_path / "w.pth"), tmp_path / "out"
-    )
-    assert done.layout == "torchgeo"
-    assert len(done.encoder.spec.bands) == 13
+def test_torchgeo_on_13_bands(tmp_path, published):
+    state = published.without_fc(published.resnet(bands=13))
+    done = convert(save(state, tmp_path / "resnet18_sentinel2_all_moco-59bfdff9.pth"), tmp_path / "out")
+    assert (done.layout, done.encoder.spec.method, len(done.encoder.spec.bands)) == ("torchgeo", "moco", 13)
+    assert done.encoder.spec.clip == (0, 10_000)
+
+
+def test_what_softcon_was_fed_is_not_guessed(tmp_path, published):
+    """It has the same names, shapes and bands as SSL4EO-S12's weights, and other statistics."""
+    file = save(published.without_fc(published.resnet(bands=13)), tmp_path / "B13_rn18_softcon.pth")
+    with pytest.raises(CheckpointError, match="say which with --layout"):
+        convert(file, tmp_path / "out")
+    with pytest.raises(CheckpointError, match="does not say what its weights were fed"):
+        convert(file, tmp_path / "out", Options(layout="torchgeo"))
+    options = Options(layout="torchgeo", input="sentinel2", mean=(1.0,) * 13, std=(2.0,) * 13)
+    spec = convert(file, tmp_path / "out", options).encoder.spec
+    assert (spec.method, spec.mean[0], spec.clip) == ("softcon", 1.0, None)
 
 
 def test_timm_of_any_model(tmp_path):
