@@ -57,12 +57,14 @@ class Answer:
         headers: names and values, without Date and Content-Length.
         length_bytes: of the body.
         body: gives the body in pieces.
+        counts: whether it is one of those that the server counts.
     """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     length_bytes: int = 0
     body: Callable[[], Iterator[Piece]] = lambda: iter(())
+    counts: bool = True
 
 
 def plain(status: int, text: str, *headers: tuple[str, str], media_type: str = "text/plain") -> Answer:
@@ -85,7 +87,7 @@ def resource(found: Found, *, path: str, cache: BlockCache) -> Resource:
     """
     if isinstance(found, VirtualCog):
         cog = found
-        etag = _digest(path.encode("utf-8", "surrogatepass"), cog.header())
+        etag = _digest(path.encode("utf-8", "surrogatepass"), cog.header().rstrip(b"\0"))
 
         def slot(number: int) -> bytes:
             return cache.get((etag, number), lambda: cog.slot(number))

@@ -28,6 +28,9 @@ from seco.planet import tiff
 
 CLASSIC_LIMIT_BYTES = 4_000_000_000
 """Larger pictures become BigTIFF. Under the 2**32 that classic TIFF can address by more than deflate can add."""
+HEADER_UNIT_BYTES = 65_536
+"""The header of a virtual picture is filled up to a multiple of this. Readers ask for the first 16 or 32 KiB of a file,
+and would have a block of pixels made with every header."""
 MAX_BLOCKS = 1_000_000
 """The header holds 12 or 16 bytes a block, and every reader fetches it first."""
 
@@ -210,7 +213,7 @@ class VirtualCog:
 
 
 def write_cog(
-    cog: VirtualCog, path: Path, *, compress: Literal["deflate", "none"] = "deflate", level: int = 6
+    cog: VirtualCog, path: Path, *, compress: Literal["deflate", "none"] = "deflate", level: int = 1
 ) -> int:
     """Write a picture to disk, block by block, all levels with the very pixels that the virtual one serves.
 
@@ -218,7 +221,8 @@ def write_cog(
         cog: the picture.
         path: where to; a file that is there is replaced once the new one is complete.
         compress: `deflate` with horizontal differences (predictor 2), or `none` for the bytes of the virtual picture.
-        level: effort of deflate, 1 (fast) to 9 (small).
+        level: effort of deflate, 1 (fast) to 9 (small); on noise like a sensor's, 6 takes four times as long as 1 and saves
+            half a per cent.
 
     Returns:
         Size of the file in bytes.
@@ -229,18 +233,18 @@ def write_cog(
     if not 1 <= level <= 9:
         raise ConfigError(f"deflate level {level}; it must be 1 (fast) to 9 (small)")
     temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    counts = np.zeros(cog.num_blocks, np.int64)
+    # The header's length does not depend on the sizes of blocks, which are known only at the end.
+    length = len(pack_header(cog, offsets=counts, counts=counts, compress=compress))
     try:
         with temporary.open("wb") as file:
-            counts = np.zeros(cog.num_blocks, np.int64)
-            # The header's length does not depend on the sizes of blocks, which are known only at the end.
-            head = pack_header(cog, offsets=counts, counts=counts, compress=compress)
-            file.write(bytes(len(head)))
+            file.seek(length)
             for number in range(cog.num_blocks):
-                data = _encoded(cog.pixels(number), compress=compress, level=level)
+                data = _encoded(_made(cog, number, path), compress=compress, level=level)
                 file.write(_framed(data))
                 counts[number] = len(data)
-            frames = np.cumsum(counts + tiff.LEADER_BYTES + tiff.TRAILER_BYTES)
-            offsets = len(head) + frames - counts - tiff.TRAILER_BYTES
+            ends = length + np.cumsum(counts + tiff.LEADER_BYTES + tiff.TRAILER_BYTES)
+            offsets = ends - counts - tiff.TRAILER_BYTES
             file.seek(0)
             file.write(pack_header(cog, offsets=offsets, counts=counts, compress=compress))
         temporary.replace(path)
@@ -249,7 +253,14 @@ def write_cog(
     finally:
         with contextlib.suppress(OSError):  # where the folder cannot be written, nothing was left in it
             temporary.unlink(missing_ok=True)
-    return len(head) + int(frames[-1])
+    return int(ends[-1])
+
+
+def _made(cog: VirtualCog, number: int, path: Path) -> np.ndarray:
+    try:
+        return cog.pixels(number)
+    except OSError as err:  # not to be taken for the disk that is written to
+        raise DatasetError(f"cannot make the pixels of {path}: {err}") from err
 
 
 def pack_header(
@@ -287,7 +298,12 @@ def pack_header(
             entries.append(tiff.text(tiff.GDAL_NODATA, str(cog.nodata)))
         entries += _of_the_whole(cog) if level.decimation == 1 else _of_an_overview()
         directories.append(entries)
-    return tiff.pack(directories, form="big" if cog.is_big else "classic")
+    head = tiff.pack(directories, form="big" if cog.is_big else "classic")
+    return (
+        head
+        if compress == "deflate"
+        else head.ljust(-(-len(head) // HEADER_UNIT_BYTES) * HEADER_UNIT_BYTES, b"\0")
+    )
 
 
 def _of_the_whole(cog: VirtualCog) -> list[tiff.Entry]:

@@ -13,7 +13,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from seco.errors import SecoError
 from seco.planet.answers import CONDITIONS, Answer, Piece, plain
@@ -27,6 +27,7 @@ _TICK_S = 0.05
 _METHODS = "GET, HEAD"
 
 
+@runtime_checkable
 class Owner(Protocol):
     """Whoever decides what is answered."""
 
@@ -104,7 +105,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # its body is not read, and must not be taken for the next request
         conditions = {name: value for name in CONDITIONS if (value := self.headers.get(name)) is not None}
-        verdict = Verdict()
         try:
             answer, verdict = self.server.owner.respond(self.path, conditions)
             if verdict.delay_s:
@@ -143,13 +143,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         fault = verdict.fault.kind if has_body and verdict.fault else None
         fault = fault if fault in BODY_KINDS else None
         slow = "trickle" if has_body and verdict.bytes_per_s else None
-        self.server.owner.count(status=answer.status, faults=tuple(k for k in (fault, slow) if k))
-        if fault in ("reset", "truncate"):
-            self.close_connection = True
+        if answer.counts:
+            self.server.owner.count(status=answer.status, faults=tuple(k for k in (fault, slow) if k))
         body = _spoilt(_chain(first, rest), fault, verdict.draw % max(answer.length_bytes, 1))
-        num_sent = self._out(self._head(answer), body, verdict.bytes_per_s)
+        num_sent = self._out(answer, body, verdict.bytes_per_s)
         if has_body and num_sent < answer.length_bytes:
-            self.close_connection = True  # a file that became shorter; the client must not wait for the rest
+            # Cut off, or a file that became shorter. The head did not say so: only the client's own count can tell.
+            self.close_connection = True
         if fault == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -159,16 +159,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         lines += [f"{name}: {value}" for name, value in answer.headers]
         if status != http.HTTPStatus.NOT_MODIFIED:
             lines.append(f"Content-Length: {answer.length_bytes}")
-        # A body that breaks off is announced as one that does not, so that only the client's own count can tell.
         if self.close_connection:
             lines.append("Connection: close")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
-    def _out(self, head: bytes, pieces: Iterator[Piece], bytes_per_s: float | None) -> int:
+    def _out(self, answer: Answer, pieces: Iterator[Piece], bytes_per_s: float | None) -> int:
         """Send an answer; returns how many bytes its body had."""
-        num_sent = 0
+        head, num_sent = self._head(answer), 0
         for piece in pieces:
-            self.server.owner.count(num_bytes=len(piece))
+            if answer.counts:
+                self.server.owner.count(num_bytes=len(piece))
             num_sent += len(piece)
             if bytes_per_s is not None:
                 self._trickle(head, piece, bytes_per_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -21,7 +22,7 @@ from seco.planet.connections import Listener, is_loopback
 from seco.planet.faults import BODY_KINDS, FaultSchedule, Verdict
 
 CACHE_BYTES = 256 * 2**20
-MAX_REMEMBERED = 1_000_000
+MAX_REMEMBERED = 250_000
 """Paths and ranges whose attempts are counted; beyond, the first ones start at one again."""
 SIGNED_S = 3600.0
 """How long a signed href holds where no fault says otherwise."""
@@ -32,7 +33,7 @@ class PixelServer:
     """Serves what `find` gives for a path: HTTP/1.1, GET and HEAD, ranges, conditions, faults on schedule.
 
     Blocks of virtual COGs are kept in memory up to a bound, and made once when several clients ask. `/_stats` answers
-    with the counts of `stats` as JSON, and `/_sign?href=...` with a signed href; neither of these two fails.
+    with the counts of `stats` as JSON, and `/_sign?href=...` with a signed href; these two are not counted and do not fail.
 
     Args:
         find: gives what stands behind a path (decoded, without its query), None where there is nothing. Called from
@@ -87,7 +88,7 @@ class PixelServer:
 
     @property
     def stats(self) -> dict[str, Any]:
-        """Counts so far: requests, body bytes, statuses, faults by kind, blocks made and found."""
+        """Counts so far: requests (GET and HEAD), body bytes, statuses, faults by kind, blocks made and found."""
         with self._lock:
             return {
                 "requests": self._num_requests,
@@ -177,16 +178,20 @@ class PixelServer:
             target: what stands in the request line.
             headers: those of `CONDITIONS` that the request has.
         """
-        parts = urllib.parse.urlsplit(target)
-        path = urllib.parse.unquote(parts.path)
+        if target.lower().startswith("http://"):  # as a proxy's clients ask
+            target = "/" + target[7:].partition("/")[2]
+        raw, _, query = target.partition("?")
+        path = urllib.parse.unquote(raw)
         if path in ("/_stats", "/_sign"):
-            return self._about_itself(path, parts.query), Verdict()
+            return dataclasses.replace(self._about_itself(path, query), counts=False), Verdict()
         asked = (headers.get("Range") or "").replace(" ", "").lower()
         verdict = self._verdict(path, asked)
         fault = verdict.fault
-        if not self._is_signed(path, parts.query):
+        if not self._is_signed(path, query):
             self.count(faults=("expire",))
-            return plain(403, "signature missing, wrong or expired (simulated)\n"), Verdict()
+            return plain(403, "signature missing, wrong or expired (simulated)\n"), Verdict(
+                delay_s=verdict.delay_s
+            )
         if fault is not None and fault.kind not in BODY_KINDS:
             self.count(faults=(fault.kind,))
             retry = () if fault.retry_after_s is None else (("Retry-After", str(fault.retry_after_s)),)
@@ -211,7 +216,10 @@ class PixelServer:
         href = dict(urllib.parse.parse_qsl(query)).get("href", "")
         if not href:
             return plain(400, "no href; ask for /_sign?href=...\n")
-        signed = self.sign(href)
+        try:
+            signed = self.sign(href)
+        except ValueError as err:
+            return plain(400, f"href {href!r}: {err}\n")
         until = int(dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(signed).query))["se"])
         expiry = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return plain(

@@ -6,7 +6,7 @@ import re
 
 MAX_RANGES = 64
 """More ranges than this in one request are refused: a small request must not cause endless work."""
-_SPEC = re.compile(r"(\d{0,19})-(\d{0,19})")
+_SPEC = re.compile(r"([0-9]{0,19})-([0-9]{0,19})")
 
 
 class UnsatisfiableError(Exception):

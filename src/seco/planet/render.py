@@ -179,8 +179,9 @@ def belt_sun(lat: np.ndarray, day: datetime.date) -> tuple[float, np.ndarray]:
 
     They are those of the belt of four degrees that its middle lies in, so that windows side by side agree.
     """
-    elevation, azimuth = sun_at(_BELT_MIDDLES[int(np.searchsorted(_BELTS, np.median(lat)))], day)
-    return float(elevation), np.array([np.sin(azimuth), -np.cos(azimuth)])
+    belt = int(np.searchsorted(_BELTS, np.median(lat)))
+    elevation, azimuth = sun_at(_BELT_MIDDLES[belt : belt + 1], day)
+    return float(elevation[0]), np.array([np.sin(azimuth[0]), -np.cos(azimuth[0])])
 
 
 def cloud_reach_px(elevation: float, step: np.ndarray) -> tuple[int, int]:
