@@ -42,37 +42,37 @@ def interpolate(
     *,
     period_px: int,
     lattice: np.ndarray,
-    first: tuple[int, int],
+    at: tuple[Int64[np.ndarray, "m 1"], Int64[np.ndarray, "1 n"]],
 ) -> Float32[np.ndarray, "h w"]:
     """Interpolate lattice values smoothly to pixel centres.
 
     Args:
         period_px: spacing of the lattice.
-        lattice: values at lattice points, (rows, columns), from `first` = (row, column) on, as `corners` says.
+        lattice: values at lattice points, (rows, columns).
+        at: the lattice rows and columns they are of, as `corners` says.
     """
-    down = _weights(rows, period_px, first[0], lattice.shape[0])
-    along = _weights(cols, period_px, first[1], lattice.shape[1])
+    down = _weights(rows, period_px, at[0].ravel())
+    along = _weights(cols, period_px, at[1].ravel())
     return down @ lattice.astype(np.float32) @ along.T
 
 
 def corners(
     cols: Int64[np.ndarray, " w"], rows: Int64[np.ndarray, " h"], *, period_px: int
 ) -> tuple[Int64[np.ndarray, "m 1"], Int64[np.ndarray, "1 n"]]:
-    """Return the lattice rows and columns that the pixels lie between."""
-    i = np.arange(rows.min() // period_px, rows.max() // period_px + 2)
-    j = np.arange(cols.min() // period_px, cols.max() // period_px + 2)
-    return i[:, None], j[None, :]
+    """Return the lattice rows and columns that the pixels lie between; those that no pixel needs are left out."""
+    i, j = (np.unique(a // period_px) for a in (rows, cols))
+    return np.union1d(i, i + 1)[:, None], np.union1d(j, j + 1)[None, :]
 
 
-def _weights(at: np.ndarray, period_px: int, first: int, num: int) -> Float32[np.ndarray, "n num"]:
+def _weights(at: np.ndarray, period_px: int, lattice: np.ndarray) -> Float32[np.ndarray, "n num"]:
     cell = at // period_px
     t = ((at - cell * period_px) + 0.5) / period_px
     # Smooth steps: a field without creases at the lattice lines.
     t = (t * t * (3.0 - 2.0 * t)).astype(np.float32)
-    weights = np.zeros((len(at), num), np.float32)
-    line = np.arange(len(at))
-    weights[line, cell - first] = 1.0 - t
-    weights[line, cell - first + 1] = t
+    weights = np.zeros((len(at), len(lattice)), np.float32)
+    line, place = np.arange(len(at)), np.searchsorted(lattice, cell)
+    weights[line, place] = 1.0 - t
+    weights[line, place + 1] = t
     return weights
 
 
@@ -97,9 +97,7 @@ def field(
         i, j = corners(cols, rows, period_px=period)
         values = uniform(*key, octave, i, j)
         share = gain**octave
-        total += np.float32(share) * interpolate(
-            cols, rows, period_px=period, lattice=values, first=(int(i[0, 0]), int(j[0, 0]))
-        )
+        total += np.float32(share) * interpolate(cols, rows, period_px=period, lattice=values, at=(i, j))
         weight += share
     return total / np.float32(weight)
 

@@ -49,7 +49,8 @@ def test_a_scene_shows_what_a_patch_shows(at: At, band: str) -> None:
     n = 1200 // PIXEL_M[band]
     assert patch.shape == (n, n)
     wide = read_band(
-        PLANET, epsg=epsg, band=band, acquisition_day=DAY, left_m=left - 600, top_m=top + 1200, width_px=2 * n, height_px=2 * n
+        PLANET, epsg=epsg, band=band, acquisition_day=DAY, left_m=left - 600, top_m=top + 1200,
+        width_px=2 * n, height_px=2 * n,
     )  # fmt: skip
     x, y = 600 // PIXEL_M[band], 1200 // PIXEL_M[band]
     _mostly_equal(wide[y : y + n, x : x + n], patch, share=0.995)
