@@ -65,6 +65,16 @@ COMMANDS = (
         example="seco planet build planet.seco --places 1000 --dates 5 --seed 0",
     ),
     Command(
+        words=("planet", "scenes"), function="planet.scenes",
+        help="the simulated planet as Sentinel-2 scenes: a STAC catalogue, rendered when read or on disk",
+        example="seco planet scenes planet --places 100 --from 2023-01-01 --to 2023-12-31 --seed 0",
+    ),
+    Command(
+        words=("planet", "serve"), function="planet.serve",
+        help="serve a planet's scenes and their STAC API on loopback, with faults if asked",
+        example="seco planet serve planet --port 8642 --stac-port 8643",
+    ),
+    Command(
         words=("views",), function="learn.views",
         help="draw what a method sees, and who is positive and negative for each head",
         example="seco views places.seco --method seco --out views.png",

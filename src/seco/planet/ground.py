@@ -12,9 +12,9 @@ import datetime
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 
-from seco.places.rasters import climate
-from seco.planet import geography
-from seco.planet.noise import Cells, even, field, scramble, uniform
+from seco.planet.events import events
+from seco.planet.land import BLOCK, Parcels, Sites, Window
+from seco.planet.noise import Cells, even, field, uniform
 from seco.planet.settings import Planet
 from seco.planet.surfaces import (
     BARE,
@@ -32,16 +32,11 @@ from seco.planet.surfaces import (
     WETLAND,
     Surface,
 )  # fmt: skip
-from seco.planet.utm import to_lonlat
 
 VARIANTS = 32
 """Parcels of one surface differ in as many ways: brightness, soil, days early or late."""
 BLOCK_PX = 84
-LAT_STEP = 0.25
-"""Seasons are those of the nearest multiple of this latitude, degrees."""
-CHANGE_CELL_PX = 300
 
-_LEAFY = (Surface.CONIFER, Surface.BROADLEAF, Surface.EVERGREEN_BROADLEAF)
 # The surface that each wild part of surfaces.PARTS shows.
 _WILD = np.zeros(len(MIXTURES[0]), np.int32)
 for _part, _surface in (
@@ -54,7 +49,7 @@ for _part, _surface in (
 _ORDER = (ICE, SAND, BARE, SHRUB, GRASS, WETLAND, BROADLEAF, JUNGLE, CONIFER)
 
 # First words of the keys of random fields; each field has its own.
-_WARP, _BLOCK, _PARCEL, _WILDNESS, _RIVER, _LAKE, _RELIEF, _HEIGHT, _ROAD, _REGION, _CHANGE = range(1, 12)
+_WARP, _WILDNESS, _RIVER, _LAKE, _RELIEF, _HEIGHT, _ROAD = 1, 4, 5, 6, 7, 8, 9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,10 +117,10 @@ def lay_out(
     # Roads and borders are not ruled with a ruler.
     x += np.float32(12) * (field(cols, rows, key=(*key, _WARP, 0), period_px=96, octaves=2) - 0.5)
     y += np.float32(12) * (field(cols, rows, key=(*key, _WARP, 1), period_px=96, octaves=2) - 0.5)
-    blocks = Cells(x, y, origin=origin, key=(*key, _BLOCK), size_px=BLOCK_PX)
-    sites = _Sites.of(blocks, key, epsg)
-    window = _Window(cols=cols, rows=rows, key=key, blocks=blocks, sites=sites)
-    parcels = _Parcels.of(x, y, window, origin)
+    blocks = Cells(x, y, origin=origin, key=(*key, BLOCK), size_px=BLOCK_PX)
+    sites = Sites.of(blocks, key, epsg)
+    window = Window(cols=cols, rows=rows, key=key, blocks=blocks, sites=sites)
+    parcels = Parcels.of(x, y, window, origin)
     surface, variant = _wild(window)
     kind = sites.kind[blocks.index]
     _put(surface, variant, _fields(parcels, window), where=kind == FARM)
@@ -139,136 +134,15 @@ def lay_out(
         return ((zone * len(Surface) + surface) * VARIANTS + variant).astype(np.int32)
 
     elevation, east, south = _relief(cols, rows, key)
-    changes = _changes(planet, window, surface, town[0])
+    happened = events(planet, window, surface, town[0])
     return Ground(
         cols=cols, rows=rows, zones=sites.zones, code=encode(surface, variant, zone), elevation=elevation, east=east,
         south=south,
         changes=tuple(
-            Change(kind=kind, day=day, where=where, code=encode(new, variant[where], zone[where]))
-            for kind, day, where, new in changes
+            Change(kind=e.kind, day=e.day, where=e.where, code=encode(e.surface, variant[e.where], zone[e.where]))
+            for e in happened
         ),
     )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Window:
-    """What laying out needs everywhere: the pixels, their blocks, and the key of all random fields."""
-
-    cols: np.ndarray
-    rows: np.ndarray
-    key: tuple[int, ...]
-    blocks: Cells
-    sites: _Sites
-
-    def field(self, *which: int, period_px: int, octaves: int = 1, gain: float = 0.5) -> np.ndarray:
-        """Return a random field over the window."""
-        return field(
-            self.cols, self.rows, key=(*self.key, *which), period_px=period_px, octaves=octaves, gain=gain
-        )
-
-    def of_block(self, values: np.ndarray) -> np.ndarray:
-        """Spread a number of each block over its pixels."""
-        return values[self.blocks.index]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Sites:
-    """What each block of land is; all arrays have one entry a block."""
-
-    kind: np.ndarray
-    mixture: np.ndarray
-    wet: np.ndarray
-    dry: np.ndarray
-    crop: np.ndarray
-    angle: np.ndarray
-    field_px: np.ndarray
-    hash: np.ndarray
-    zone: np.ndarray
-    zones: np.ndarray
-    land: np.ndarray
-
-    @classmethod
-    def of(cls, blocks: Cells, key: tuple[int, ...], epsg: int) -> _Sites:
-        i, j = blocks.i, blocks.j
-        identity = scramble(*key, _BLOCK, 9, i, j)
-        # Borders of the coarse rasters are blurred: a block is looked up a little beside its site.
-        easting = 10 * (blocks.x + 300 * (uniform(*key, _REGION, 0, i, j).astype(np.float64) - 0.5))
-        northing = -10 * (blocks.y + 300 * (uniform(*key, _REGION, 1, i, j).astype(np.float64) - 0.5))
-        spots = geography.look(*to_lonlat(epsg, easting, northing))
-        mixture = MIXTURES[spots.land_cover].copy()
-        # Around a city's heart blocks turn into town, whatever the cell's dominant class is.
-        turned = np.where(spots.land_cover == 15, 0.0, 0.85 * spots.town)[:, None]
-        mixture *= 1 - turned
-        mixture[:, TOWN] += turned[:, 0]
-        mixture /= mixture.sum(axis=1, keepdims=True)
-        draw = uniform(*key, _BLOCK, 2, i, j)
-        farm, town = mixture[:, FARM], mixture[:, TOWN]
-        kind = np.where(draw < town, TOWN, np.where(draw < town + farm, FARM, -1))
-        letter = np.array([name[0] for name in _climate_names()[spots.climate]])
-        zone_lat = np.round(spots.lat / LAT_STEP) * LAT_STEP
-        zones, zone = np.unique(
-            np.stack([spots.climate.astype(np.float32), zone_lat.astype(np.float32)], axis=1),
-            axis=0,
-            return_inverse=True,
-        )
-        # The lie of the land: fields of one region point one way, and are of one size.
-        region = (i // 12, j // 12)
-        turn = uniform(*key, _REGION, 2, *region) * np.pi + 0.5 * (uniform(*key, _BLOCK, 3, i, j) - 0.5)
-        size = 10 + 26 * uniform(*key, _REGION, 3, *region) * (0.6 + 0.8 * uniform(*key, _BLOCK, 4, i, j))
-        plot = 4.5 + 3.5 * uniform(*key, _BLOCK, 5, i, j)
-        return cls(
-            kind=kind, mixture=mixture, wet=np.isin(letter, ("A", "C", "D")), dry=letter == "B", angle=turn,
-            crop=_crops(_climate_names()[spots.climate], spots.lat), field_px=np.where(kind == TOWN, plot, size),
-            hash=identity, zone=zone.reshape(-1), zones=zones, land=np.where(spots.land_cover == 0, 0.0, spots.land),
-        )  # fmt: skip
-
-
-def _climate_names() -> np.ndarray:
-    return np.array([name or "Ocean" for name in climate().classes])
-
-
-def _crops(climates: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    """Return the share of winter crops, summer crops and paddies on farmland, by climate: (n, 3)."""
-    tropical = np.char.startswith(climates, "A")
-    monsoon = (np.char.startswith(climates, "Cw") | np.char.startswith(climates, "Cfa")) & (np.abs(lat) < 36)
-    cold = np.char.startswith(climates, "D")
-    shares = np.tile(np.array([0.55, 0.45, 0.0], np.float32), (len(climates), 1))
-    shares[cold] = (0.35, 0.65, 0.0)
-    shares[monsoon] = (0.3, 0.4, 0.3)
-    shares[tropical] = (0.0, 0.6, 0.4)
-    return shares
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Parcels:
-    """Rectangles within a block: where a pixel lies in its own, and that one's random numbers."""
-
-    along: np.ndarray
-    across: np.ndarray
-    edge_px: np.ndarray
-    hash: np.ndarray
-
-    @classmethod
-    def of(cls, x: np.ndarray, y: np.ndarray, window: _Window, origin: tuple[int, int]) -> _Parcels:
-        blocks, sites = window.blocks, window.sites
-        cos, sin = np.cos(sites.angle).astype(np.float32), np.sin(sites.angle).astype(np.float32)
-        size = sites.field_px.astype(np.float32)
-        # Relative to the block's own site, so that numbers stay small and exact.
-        dx = x - (blocks.x - origin[0]).astype(np.float32)[blocks.index]
-        dy = y - (blocks.y - origin[1]).astype(np.float32)[blocks.index]
-        c, s, px = cos[blocks.index], sin[blocks.index], size[blocks.index]
-        u, v = (dx * c + dy * s) / (1.7 * px), (dy * c - dx * s) / px
-        iu, iv = np.floor(u), np.floor(v)
-        along, across = u - iu, v - iv
-        edge = np.minimum(np.minimum(along, 1 - along) * 1.7, np.minimum(across, 1 - across)) * px
-        mixed = scramble((iu * 4096 + iv).astype(np.int32)) ^ sites.hash[blocks.index]
-        return cls(along=along, across=across, edge_px=edge, hash=mixed * np.uint64(0x9E3779B97F4A7C15))
-
-    def draw(self, which: int) -> Float32[np.ndarray, "h w"]:
-        """Return one of four random numbers of each pixel's parcel, 0-1."""
-        return ((self.hash >> np.uint64(16 * which)) & np.uint64(0xFFFF)).astype(np.float32) * np.float32(
-            1 / 65536
-        )
 
 
 def _put(
@@ -278,7 +152,7 @@ def _put(
     np.copyto(variant, new[1], where=where)
 
 
-def _wild(window: _Window) -> tuple[np.ndarray, np.ndarray]:
+def _wild(window: Window) -> tuple[np.ndarray, np.ndarray]:
     """Return surfaces and variants of land that nobody ploughs: patches of a fractal field, in shares of the land cover."""
     sites = window.sites
     shares = sites.mixture[:, list(_ORDER)]
@@ -293,7 +167,7 @@ def _wild(window: _Window) -> tuple[np.ndarray, np.ndarray]:
     return surface, variant
 
 
-def _fields(parcels: _Parcels, window: _Window) -> tuple[np.ndarray, np.ndarray]:
+def _fields(parcels: Parcels, window: Window) -> tuple[np.ndarray, np.ndarray]:
     """Return farmland: crops by climate, meadows, copses, fallow, and a hedge here and there."""
     crops = np.cumsum(window.sites.crop * 0.8, axis=1).astype(np.float32)
     draw = parcels.draw(0)
@@ -308,7 +182,7 @@ def _fields(parcels: _Parcels, window: _Window) -> tuple[np.ndarray, np.ndarray]
     return surface, (parcels.draw(2) * VARIANTS).astype(np.int32)
 
 
-def _streets(parcels: _Parcels, window: _Window) -> tuple[np.ndarray, np.ndarray]:
+def _streets(parcels: Parcels, window: Window) -> tuple[np.ndarray, np.ndarray]:
     """Return town: plots with houses in gardens, larger halls, parks, and a street along every plot."""
     draw = parcels.draw(0)
     surface = np.full(draw.shape, int(Surface.GARDEN), np.int32)
@@ -327,7 +201,7 @@ def _streets(parcels: _Parcels, window: _Window) -> tuple[np.ndarray, np.ndarray
     return surface, (parcels.draw(2) * VARIANTS).astype(np.int32)
 
 
-def _roads(surface: np.ndarray, window: _Window) -> None:
+def _roads(surface: np.ndarray, window: Window) -> None:
     """Draw roads along borders of blocks, in place: nearly all around towns and fields, few in the wild."""
     blocks, sites, key = window.blocks, window.sites, window.key
     near = blocks.edge_px < 1.5
@@ -344,7 +218,7 @@ def _roads(surface: np.ndarray, window: _Window) -> None:
     np.copyto(surface, np.int32(Surface.ASPHALT), where=road)
 
 
-def _water(surface: np.ndarray, variant: np.ndarray, window: _Window) -> None:
+def _water(surface: np.ndarray, variant: np.ndarray, window: Window) -> None:
     """Draw sea, lakes and rivers, in place."""
     blocks, sites = window.blocks, window.sites
     river = np.abs(window.field(_RIVER, 0, period_px=420, octaves=4) - 0.5)
@@ -378,56 +252,6 @@ def _relief(
     east = (shape(cols + 1, rows) - height) * metres * np.float32(0.1)
     south = (shape(cols, rows + 1) - height) * metres * np.float32(0.1)
     return ((height - 0.5) * 2 * np.minimum(metres / 400, 1)).astype(np.float32), east, south
-
-
-def _changes(
-    planet: Planet, window: _Window, surface: np.ndarray, town: np.ndarray
-) -> list[tuple[str, datetime.date, np.ndarray, np.ndarray]]:
-    """Find what happens under some pixels: each cell of 3 km may have one event, a rectangle of land that turns."""
-    cols, rows, key = window.cols, window.rows, window.key
-    if not planet.change_share:
-        return []
-    found = []
-    span = (planet.change_to - planet.change_from).days + 1
-    i, j = (a.ravel() for a in np.meshgrid(
-        np.arange(rows.min() // CHANGE_CELL_PX - 1, rows.max() // CHANGE_CELL_PX + 2),
-        np.arange(cols.min() // CHANGE_CELL_PX - 1, cols.max() // CHANGE_CELL_PX + 2), indexing="ij",
-    ))  # fmt: skip
-    draws = [uniform(*key, _CHANGE, k, i, j) for k in range(8)]
-    for n in np.flatnonzero(draws[0] < planet.change_share):
-        x0 = (j[n] + draws[1][n]) * CHANGE_CELL_PX
-        y0 = (i[n] + draws[2][n]) * CHANGE_CELL_PX
-        c, s = np.cos(draws[3][n] * np.pi), np.sin(draws[3][n] * np.pi)
-        half = 25 + 45 * draws[4][n], 25 + 45 * draws[5][n]
-        dx, dy = (cols - x0).astype(np.float32), (rows - y0).astype(np.float32)[:, None]
-        inside = (np.abs(dx * c + dy * s) < half[0]) & (np.abs(dy * c - dx * s) < half[1])
-        if not inside.any():
-            continue
-        day = planet.change_from + datetime.timedelta(days=int(draws[6][n] * span))
-        if draws[7][n] < 0.5:
-            where = inside & np.isin(surface, _LEAFY)
-            kind, new = "forest cut", np.full(int(where.sum()), int(Surface.CUT_FOREST), np.int32)
-        else:
-            open_land = (
-                Surface.GRASS,
-                Surface.SHRUB,
-                Surface.WINTER_CROP,
-                Surface.SUMMER_CROP,
-                Surface.PADDY,
-                Surface.BARE,
-            )
-            where = inside & np.isin(surface, open_land)
-            kind = "district built"
-            # What is not yet built on is raw ground; parks and gardens come with the years.
-            planned = town[where]
-            new = np.where(
-                np.isin(planned, (Surface.GARDEN, Surface.GRASS, Surface.BROADLEAF)),
-                Surface.RAW_GROUND,
-                planned,
-            )
-        if where.any():
-            found.append((kind, day, where, new.astype(np.int32)))
-    return sorted(found, key=lambda f: f[1])
 
 
 HEIGHT_M = np.array([COVERS[s].height_m for s in Surface], np.float32)

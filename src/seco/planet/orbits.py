@@ -8,8 +8,8 @@ one a tile and day. Where two passes of one day see a tile, only far in the nort
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,14 +27,14 @@ MIN_SUN_DEG = 3.0
 
 BASELINES = (
     # first day, processing baseline; from 04.00 on numbers carry an offset (ESA, processing baseline history)
-    (datetime.date(2017, 1, 1), "02.14"),
-    (datetime.date(2021, 3, 30), "03.00"),
-    (datetime.date(2022, 1, 25), "04.00"),
-    (datetime.date(2022, 12, 6), "05.09"),
-    (datetime.date(2023, 12, 13), "05.10"),
-    (datetime.date(2024, 7, 23), "05.11"),
+    (dt.date(2017, 1, 1), "02.14"),
+    (dt.date(2021, 3, 30), "03.00"),
+    (dt.date(2022, 1, 25), "04.00"),
+    (dt.date(2022, 12, 6), "05.09"),
+    (dt.date(2023, 12, 13), "05.10"),
+    (dt.date(2024, 7, 23), "05.11"),
 )
-OFFSET_DAY = datetime.date(2022, 1, 25)
+OFFSET_DAY = dt.date(2022, 1, 25)
 _LATTICE_M = 10_000
 """Distances from a track are computed on a lattice of UTM and interpolated: 2 m from the truth, and cheap."""
 _HALF_M = SWATH_M / 2
@@ -57,12 +57,12 @@ class Acquisition:
         view_azimuth_deg: where the satellite stands, clockwise from north.
     """
 
-    datetime: datetime.datetime
-    day: datetime.date
+    datetime: dt.datetime
+    day: dt.date
     platform: str
     relative_orbit: int
     absolute_orbit: int
-    datatake_start: datetime.datetime
+    datatake_start: dt.datetime
     sun_elevation_deg: float
     sun_azimuth_deg: float
     view_incidence_deg: float
@@ -89,19 +89,17 @@ class Acquisition:
         return f"G{self.spacecraft}_{self.datatake_start:%Y%m%dT%H%M%S}_{self.absolute_orbit:06d}_N{self.baseline}"
 
 
-def baseline_on(day: datetime.date) -> str:
+def baseline_on(day: dt.date) -> str:
     """Return the processing baseline of what is taken on a day."""
     return [name for first, name in BASELINES if first <= day][-1]
 
 
-def boa_offset_on(day: datetime.date) -> int:
+def boa_offset_on(day: dt.date) -> int:
     """Return the BOA_ADD_OFFSET of what is taken on a day: -1000 from 2022-01-25 on, before that 0."""
     return -1000 if day >= OFFSET_DAY else 0
 
 
-def seen(
-    *, epsg: int, easting_m: np.ndarray, northing_m: np.ndarray, day: datetime.date
-) -> Bool[np.ndarray, ...]:
+def seen(*, epsg: int, easting_m: np.ndarray, northing_m: np.ndarray, day: dt.date) -> Bool[np.ndarray, ...]:
     """Say which positions a datatake of the day sees; darkness is not considered.
 
     Args:
@@ -127,7 +125,7 @@ def seen(
     return out
 
 
-def acquisitions(tile: Tile, *, first: datetime.date, last: datetime.date) -> Iterator[Acquisition]:
+def acquisitions(tile: Tile, *, first: dt.date, last: dt.date) -> Iterator[Acquisition]:
     """Yield the acquisitions of a tile from the first day to the last, both included, in order of time.
 
     Raises:
@@ -137,7 +135,7 @@ def acquisitions(tile: Tile, *, first: datetime.date, last: datetime.date) -> It
         check_day(day)
     tracks = _tracks(tile)
     for number in range((last - first).days + 1):
-        day = first + datetime.timedelta(days=number)
+        day = first + dt.timedelta(days=number)
         over = [p for p in passes_on(day) if (p.platform, p.relative_orbit) in tracks]
         if over:
             # Of two passes the one that looks down more steeply gives its name and time to both.
@@ -147,12 +145,12 @@ def acquisitions(tile: Tile, *, first: datetime.date, last: datetime.date) -> It
                 yield taken
 
 
-def acquisition_on(tile: Tile, day: datetime.date) -> Acquisition | None:
+def acquisition_on(tile: Tile, day: dt.date) -> Acquisition | None:
     """Return the acquisition of a tile on a day, or None."""
     return next(acquisitions(tile, first=day, last=day), None)
 
 
-def footprint_m(tile: Tile, day: datetime.date) -> shapely.Geometry:
+def footprint_m(tile: Tile, day: dt.date) -> shapely.Geometry:
     """Return the part of a tile that a day's datatakes see, in the tile's UTM zone; empty where there is none."""
     left, bottom, right, top = tile.bounds_m
     box = shapely.box(left, bottom, right, top)
@@ -173,7 +171,7 @@ def footprint_m(tile: Tile, day: datetime.date) -> shapely.Geometry:
     return shapely.intersection(shapely.unary_union(parts), box) if parts else shapely.Polygon()
 
 
-def _clip(ring: np.ndarray, across, edge: float) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _clip(ring: np.ndarray, across: Callable[[np.ndarray], np.ndarray], edge: float) -> np.ndarray:
     """Cut a ring at one edge of the swath (Sutherland and Hodgman 1974); the cut follows the swath's curve."""
     if len(ring) < 3:
         return ring
@@ -222,14 +220,14 @@ class _Distances:
         return low * (1 - y) + high * y
 
 
-def _distances(epsg: int, day: datetime.date, east: np.ndarray, north: np.ndarray) -> _Distances:
+def _distances(epsg: int, day: dt.date, east: np.ndarray, north: np.ndarray) -> _Distances:
     columns = (int(east.min() // _LATTICE_M), int(east.max() // _LATTICE_M) + 2)
     rows = (int(north.min() // _LATTICE_M), int(north.max() // _LATTICE_M) + 2)
     return _Distances(column=columns[0], row=rows[0], nodes=_lattice(epsg, day, columns, rows))
 
 
 @lru_cache(maxsize=4096)
-def _lattice(epsg: int, day: datetime.date, columns: tuple[int, int], rows: tuple[int, int]) -> np.ndarray:
+def _lattice(epsg: int, day: dt.date, columns: tuple[int, int], rows: tuple[int, int]) -> np.ndarray:
     """Return the distances from those tracks of a day whose swath comes near a piece of the lattice."""
     lon, lat = to_lonlat(epsg, *np.meshgrid(np.arange(*columns) * _LATTICE_M, np.arange(*rows) * _LATTICE_M))
     nodes = np.array([p.node_lon for p in passes_on(day)])
@@ -242,12 +240,12 @@ def _lattice(epsg: int, day: datetime.date, columns: tuple[int, int], rows: tupl
 @lru_cache(maxsize=4096)
 def _tracks(tile: Tile) -> dict[tuple[str, int], float]:
     """Return the passes of a cycle that see a tile, with the distance of its centre from their tracks, metres."""
-    reference = datetime.date(2019, 1, 1)
+    reference = dt.date(2019, 1, 1)
     x, y = tile.centre_m
     lon, lat = to_lonlat(tile.epsg, x, y)
     out = {}
     for number in range(10):
-        day = reference + datetime.timedelta(days=number)
+        day = reference + dt.timedelta(days=number)
         passes = passes_on(day)
         centre, _ = abeam(np.array([p.node_lon for p in passes]), lon, lat)
         near = [(p, float(d)) for p, d in zip(passes, centre) if abs(d) < _HALF_M + tile.edge_m]
@@ -257,12 +255,12 @@ def _tracks(tile: Tile) -> dict[tuple[str, int], float]:
     return out
 
 
-def _acquisition(tile: Tile, over: Pass, day: datetime.date) -> Acquisition:
+def _acquisition(tile: Tile, over: Pass, day: dt.date) -> Acquisition:
     x, y = tile.centre_m
     # The centre, and a step to the east and to the north of it, tell where the satellite is.
     lon, lat = to_lonlat(tile.epsg, np.array([x, x + 1000, x]), np.array([y, y, y + 1000]))
     across, seconds = abeam(over.node_lon, lon, lat)
-    when = over.node + datetime.timedelta(milliseconds=round(float(seconds[0]) * 1000))
+    when = over.node + dt.timedelta(milliseconds=round(float(seconds[0]) * 1000))
     when = when.replace(microsecond=when.microsecond // 1000 * 1000)
     elevation, azimuth = sun_angles(lon[0], lat[0], when)
     towards = -np.sign(across[0]) * (across[1:] - across[0])

@@ -163,4 +163,4 @@ def _through(x: np.ndarray, points: tuple[tuple[float, float], ...]) -> np.ndarr
 
 def _smooth(low: float, high: float, x: np.ndarray | float) -> np.ndarray:
     t = np.clip((np.asarray(x) - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
+    return np.asarray(t * t * (3 - 2 * t))

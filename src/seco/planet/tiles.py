@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -164,7 +165,7 @@ def tiles_covering(lon: ArrayLike, lat: ArrayLike, *, tile_px: int = FULL_PX) ->
     Raises:
         ConfigError: a position is outside UTM, or there are no tiles of that size.
     """
-    step = step_of(tile_px)
+    step_of(tile_px)
     lon, lat = (np.atleast_1d(np.asarray(a, np.float64)).ravel() for a in (lon, lat))
     own = utm_zone(lon, lat)
     found: dict[str, Tile] = {}
@@ -176,7 +177,8 @@ def tiles_covering(lon: ArrayLike, lat: ArrayLike, *, tile_px: int = FULL_PX) ->
             # Tiles of the northern grid reach over the equator by their overlap, southern ones do not.
             for epsg, side in ((32600 + zone, lat > -0.2), (32700 + zone, lat <= 0)):
                 if (here & side).any():
-                    _collect(found, int(epsg), lon[here & side], lat[here & side], step, tile_px)
+                    covering = _covering(int(epsg), lon[here & side], lat[here & side], tile_px)
+                    found.update((tile.id, tile) for tile in covering)
     return tuple(found[name] for name in sorted(found))
 
 
@@ -213,15 +215,15 @@ def _near_zone(lon: np.ndarray, lat: np.ndarray, zones: np.ndarray, *, two: bool
     odd = (lat > 55) & (lat < 65) | (lat > 71)
     if two:
         return odd & (lat > 71)
-    reach = 6.5 * _SQUARE_M / 2 / 111_195 / np.maximum(np.cos(np.radians(lat)), 0.1)
+    # Twice the edge of the largest square, in degrees: what touches the zone reaches less far beyond it.
+    reach = 2 * _SQUARE_M / 111_195 / np.maximum(np.cos(np.radians(lat)), 0.1)
     away = np.abs((lon - (6.0 * zones - 183.0) + 180.0) % 360.0 - 180.0)
     return odd | (away < 3.0 + reach)
 
 
-def _collect(
-    found: dict[str, Tile], epsg: int, lon: np.ndarray, lat: np.ndarray, step: int, tile_px: int
-) -> None:
-    """Add the tiles of one zone that cover any of the positions."""
+def _covering(epsg: int, lon: np.ndarray, lat: np.ndarray, tile_px: int) -> Iterator[Tile]:
+    """Yield the tiles of one zone that cover any of the positions."""
+    step = STEPS_M[tile_px]
     east, north = to_utm(epsg, lon, lat)
     column, row = np.floor(east / step).astype(np.int64), np.floor(north / step).astype(np.int64)
     equator = FALSE_NORTHING_M if epsg > 32700 else 0
@@ -233,7 +235,7 @@ def _collect(
         for col, line in set(zip((column + c)[inside].tolist(), (row + r)[inside].tolist(), strict=True)):
             tile = _tile(epsg, col, line, tile_px)
             if tile is not None:
-                found[tile.id] = tile
+                yield tile
 
 
 def _corner(west: T, bottom: T, step: int, equator: int) -> tuple[T, T]:

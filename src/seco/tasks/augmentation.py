@@ -111,6 +111,6 @@ def transform(
     tier = store.tier
     space = colour_space(tier.bands, low=tier.low, high=tier.high, mean=tier.mean, std=tier.std)
     stored = pixels.astype(np.int32) if pixels.dtype == np.uint16 else pixels
-    view = make_view(torch.from_numpy(stored), parameters, space, out_px=px, order="augment-crop")
+    view = make_view(torch.from_numpy(stored.copy()), parameters, space, out_px=px, order="augment-crop")
     back = view * space.std[:, None, None] + space.mean[:, None, None]
     return np.ascontiguousarray(back.numpy())
