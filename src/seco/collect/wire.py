@@ -110,6 +110,7 @@ class Wire:
         self._sleep = sleep
         self._http = Http(patience=self.patience, allowed=self._allowed)
         self._hosts: dict[str, _Host] = {}
+        self._renewing = asyncio.Lock()
         self.counts = Counts()
 
     async def __aenter__(self) -> Wire:
@@ -192,10 +193,11 @@ class Wire:
 
     async def _renew(self, target: Target, used: str) -> None:
         assert self._signer is not None
-        # Where another request has renewed it in the meantime, its signature will do.
-        if await self._sign(target) == used:
-            self.counts.signed += 1
-            await asyncio.to_thread(self._signer.renew)
+        # One at a time: where another request has renewed it in the meantime, its signature will do.
+        async with self._renewing:
+            if await self._sign(target) == used:
+                self.counts.signed += 1
+                await asyncio.to_thread(self._signer.renew)
 
     async def _give_up(self, fault: PixelFault, target: Target, host: _Host) -> None:
         """Count a request that failed for good; end the run where it is not the file that is at fault."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from seco.collect.catalogs import Signer
 from seco.collect.collecting import InterruptedCollectionError, collect
 from seco.collect.settings import Collect
 from seco.data import layout as layouts
@@ -88,7 +89,7 @@ def contents(out: Path) -> dict[str, bytes]:
     meta = json.loads((out / "dataset.json").read_text())
     for name in ("catalog", "catalog_url"):
         del meta["provenance"]["options"][name]
-    del meta["checksum"], meta["provenance"]["source"]
+    del meta["checksum"], meta["licence"], meta["provenance"]["source"]
     return found | {"meta": meta}
 
 
@@ -310,21 +311,18 @@ def test_expired_signatures_are_asked_anew(planet, served, tmp_path, clean, monk
     kept: dict[str, str] = {}
     renewed = []
 
-    class Signer:
-        sign = staticmethod(lambda href: kept.setdefault(href, server.sign(href)))
+    def renew():
+        renewed.append(len(kept))
+        kept.clear()
 
-        @staticmethod
-        def renew():
-            renewed.append(len(kept))
-            kept.clear()
-
+    signer = Signer(sign=lambda href: kept.setdefault(href, server.sign(href)), renew=renew)
     from seco.collect import collecting
 
     real = collecting.catalog_of
     monkeypatch.setattr(
         collecting, "catalog_of", lambda *a, **k: dataclasses.replace(real(*a, **k), signing="planetary-computer")
     )
-    monkeypatch.setattr(collecting, "signer_of", lambda catalog: Signer)
+    monkeypatch.setattr(collecting, "signer_of", lambda catalog: signer)
     done = take(planet, catalog, tmp_path / "d.seco", concurrency=2)
     assert contents(tmp_path / "d.seco") == contents(clean[0])
     assert done.counts.signed == len(renewed)

@@ -15,6 +15,7 @@ MAX_WINDOW_PX = 4096 * 4096
 MAX_RASTER_PX = 2**32
 
 
+@runtime_checkable
 class Raster(Protocol):
     """A raster whose header was read."""
 
