@@ -38,6 +38,8 @@ def test_slow_down_waits_long_unless_told_how_long(kind):
     assert PATIENCE.wait_s(PixelFault(kind, "h", retry_after_s=2.5), 1, what="a") == 2.5
 
 
-@pytest.mark.parametrize(("kind", "is_transient"), [("500", True), ("truncated", True), ("missing", False), ("403", False)])
+@pytest.mark.parametrize(
+    ("kind", "is_transient"), [("500", True), ("truncated", True), ("missing", False), ("403", False)]
+)
 def test_which_may_pass(kind, is_transient):
     assert PixelFault(kind, "h").is_transient == is_transient

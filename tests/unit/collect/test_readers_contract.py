@@ -180,7 +180,7 @@ def test_a_raster_that_is_not_the_catalogues_is_refused(tmp_path, reader, change
     ("data", "kinds"),
     [
         (b"not a picture" * 9, ("corrupt", "unsupported")),
-        (b"II*\0" + b"\xff" * 400, ("corrupt", "unsupported")),
+        (b"II*\0" + b"\xff" * 400, ("corrupt", "unsupported", "too-large")),
         (b"<VRTDataset rasterXSize='1' rasterYSize='1'></VRTDataset>", ("corrupt", "unsupported")),
         (b"", ("mismatch", "corrupt", "unsupported")),
     ],
@@ -215,7 +215,10 @@ def test_windows_out_of_bounds(tmp_path, reader):
     for width, height in ((0, 5), (5, -1), (100_000, 100_000)):
         with pytest.raises(PixelFault, match="too-large"):
             read(
-                tmp_path, asset("a.tif"), PixelWindow(column=0, row=0, width=width, height=height), reader=reader
+                tmp_path,
+                asset("a.tif"),
+                PixelWindow(column=0, row=0, width=width, height=height),
+                reader=reader,
             )
 
 

@@ -48,7 +48,9 @@ def test_ranges_and_kept_connections():
         assert part.data == DATA[-10:]
 
 
-@pytest.mark.parametrize("faults", ["500 times=3", "reset times=3", "truncate times=3", "408 times=3", "503 retry-after=0 times=3"])
+@pytest.mark.parametrize(
+    "faults", ["500 times=3", "reset times=3", "truncate times=3", "408 times=3", "503 retry-after=0 times=3"]
+)
 def test_tries_again_up_to_the_limit(faults):
     with serve(faults) as server:
         (part,), counts = get(f"{server.url}/a.tif")
@@ -272,7 +274,12 @@ def test_answers_of_a_hostile_server(answer, kind):
     "answer",
     [
         HEAD + b"Content-Length: 50\r\n\r\n" + b"y" * 50,
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\n14\r\n" + b"y" * 20 + b"\r\n1e;ext=1\r\n" + b"y" * 30 + b"\r\n0\r\n\r\n",
+        HEAD
+        + b"Transfer-Encoding: chunked\r\n\r\n14\r\n"
+        + b"y" * 20
+        + b"\r\n1e;ext=1\r\n"
+        + b"y" * 30
+        + b"\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n" + b"n" * 100 + b"y" * 50 + b"n" * 50,
         b"HTTP/1.0 206 X\r\nContent-Range: bytes 100-149/*\r\nContent-Length: 50\r\n\r\n" + b"y" * 50,
     ],

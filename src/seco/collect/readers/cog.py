@@ -73,7 +73,8 @@ def _require(ifd: ImageFileDirectory, host: str) -> None:
         raise unsupported(f"compression {ifd.compression}")
     if ifd.samples_per_pixel != 1 or ifd.planar_configuration != PlanarConfiguration.Chunky:
         raise unsupported(f"{ifd.samples_per_pixel} bands in one file")
-    if ifd.predictor not in (None, Predictor.Horizontal):
+    # Number 1, no predictor, has the name `Unknown` there.
+    if ifd.predictor not in (None, Predictor.Unknown, Predictor.Horizontal):
         raise unsupported(f"predictor {ifd.predictor}")
     kind = (ifd.sample_format[0], ifd.bits_per_sample[0]) if ifd.sample_format else None
     if kind not in _KINDS:

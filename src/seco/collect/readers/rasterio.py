@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import io
-import threading
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from seco.errors import FetchError
 HELP = "GeoTIFF and JPEG 2000 of any compression, one window at a time, by rasterio (GDAL)"
 PREFERENCE = 90
 
+NUM_THREADS = 8
 _PAGE_BYTES = 64 * 1024
 _MAX_PAGES = 128
 _OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_NUM_THREADS": "1"}
@@ -33,10 +36,20 @@ async def open(asset: Asset, wire: Wire) -> Picture:  # noqa: A001 - the name of
     """Read a header; see `seco.collect.readers.base.Reader.open`."""
     host = wire.host_of(asset.href)
     file = _File(wire, asset.href, asyncio.get_running_loop())
-    return await asyncio.to_thread(_open, asset, file, host)
+    # rasterio keeps what it knows of openers in the context: a raster is opened and closed in the same one.
+    context = contextvars.copy_context()
+    loop = asyncio.get_running_loop()
+    source = await loop.run_in_executor(_threads(), context.run, _open, asset, file, host)
+    return Picture(asset, source, file, host, context)
 
 
-def _open(asset: Asset, file: _File, host: str) -> Picture:
+@functools.lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    """Threads of GDAL's own: they wait for the wire, and the wire for the event loop's threads."""
+    return ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="gdal")
+
+
+def _open(asset: Asset, file: _File, host: str) -> Any:
     import rasterio
     from rasterio.errors import RasterioError
 
@@ -44,42 +57,57 @@ def _open(asset: Asset, file: _File, host: str) -> Picture:
     driver, ending = ("JP2OpenJPEG", ".jp2") if asset.is_jpeg2000 else ("GTiff", ".tif")
     try:
         with rasterio.Env(**_OPTIONS):
-            # A name of its own: GDAL remembers openers by name.
+            # A name of its own: rasterio remembers openers by name.
             source = rasterio.open(
                 f"{id(file):x}{ending}", driver=driver, opener=lambda *_args, **_kw: file.view()
             )
     except (RasterioError, OSError, ValueError) as err:
         raise file.fault or PixelFault("unsupported", host, " ".join(str(err).split())[:160]) from err
-    if source.count != 1:
-        raise PixelFault("unsupported", host, f"{source.count} bands in one file")
-    transform = source.transform
-    check_header(
-        asset, host=host, shape=source.shape, dtype=source.dtypes[0], corner=(transform.c, transform.f),
-        pixel=(transform.a, -transform.e),
-    )  # fmt: skip
-    return Picture(asset, source, file, host)
+    try:
+        if source.count != 1:
+            raise PixelFault("unsupported", host, f"{source.count} bands in one file")
+        transform = source.transform
+        check_header(
+            asset, host=host, shape=source.shape, dtype=source.dtypes[0], corner=(transform.c, transform.f),
+            pixel=(transform.a, -transform.e),
+        )  # fmt: skip
+    except PixelFault:
+        source.__exit__(None, None, None)
+        raise
+    return source
 
 
 class Picture:
     """A raster that GDAL has opened; one window at a time."""
 
-    def __init__(self, asset: Asset, source: Any, file: _File, host: str) -> None:
+    def __init__(
+        self, asset: Asset, source: Any, file: _File, host: str, context: contextvars.Context
+    ) -> None:
         self._asset, self._source, self._file, self._host = asset, source, file, host
-        self._lock = threading.Lock()
+        self._context = context
+        self._lock = asyncio.Lock()
 
     async def read(self, window: PixelWindow) -> np.ndarray:
         """Return a window; see `seco.collect.readers.base.Raster.read`."""
         cut = clip(window, self._asset.shape, host=self._host)
         fill = self._asset.nodata or 0
-        pixels = None if cut.inside is None else await asyncio.to_thread(self._read, cut.inside)
+        pixels = None
+        if cut.inside is not None:
+            async with self._lock:
+                loop = asyncio.get_running_loop()
+                pixels = await loop.run_in_executor(_threads(), self._read, cut.inside)
         return cut.pad(pixels, fill=fill, dtype=self._asset.dtype)
+
+    def __del__(self) -> None:
+        # No reads are left: each holds the raster.
+        self._context.run(self._source.__exit__, None, None, None)
 
     def _read(self, inside: PixelWindow) -> np.ndarray:
         import rasterio
         from rasterio.errors import RasterioError
         from rasterio.windows import Window
 
-        with self._lock, rasterio.Env(**_OPTIONS):
+        with rasterio.Env(**_OPTIONS):
             self._file.fault = None
             try:
                 where = Window(inside.column, inside.row, inside.width, inside.height)
