@@ -94,6 +94,16 @@ COMMANDS = (
         help="judge encoders on a task",
         example="seco evaluate run random:resnet18 colour --task landcover --data places.seco --json scores.json",
     ),
+    Command(
+        words=("convert",), function="use.convert",
+        help="make an encoder of a published checkpoint (SeCo, TorchGeo, MoCo, SSL4EO-S12, torchvision, timm), or back",
+        example="seco convert seco_resnet18_1m.ckpt seco-r18",
+    ),
+    Command(
+        words=("export",), function="use.export",
+        help="write an encoder for others: safetensors, timm, TorchGeo, ONNX, or a folder for a model hub",
+        example="seco export run encoder.onnx --format onnx",
+    ),
 )  # fmt: skip
 
 

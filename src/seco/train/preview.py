@@ -10,7 +10,7 @@ import numpy as np
 from seco.data.dataset import open_dataset
 from seco.methods import _contract as methods
 from seco.train.places import choose_places
-from seco.train.settings import Pretrain, make_viewer, resolve
+from seco.train.settings import USUAL_BATCH, Pretrain, make_viewer, resolve
 from seco.views.plan import Negatives, Siblings
 from seco.views.sheet import draw_sheet, explain
 
@@ -28,7 +28,9 @@ def preview(config: Pretrain, out: Path, *, num_places: int = 4, epoch: int = 0)
     plan = methods.find(config.method).PLAN
     chosen = choose_places(dataset, config, num_seasons=plan.num_seasons)
     # A picture needs no full batch, so a dataset smaller than one can be looked at too.
-    config = dataclasses.replace(config, batch_size=max(2, min(config.batch_size, len(chosen.train))))
+    config = dataclasses.replace(
+        config, batch_size=max(2, min(config.batch_size or USUAL_BATCH, len(chosen.train)))
+    )
     config = resolve(config, num_places=max(2, len(chosen.train)), patch_px=dataset.meta.patch_px)
     tier = dataset.training(config.bands)
     viewer = make_viewer(config, tier, plan)
