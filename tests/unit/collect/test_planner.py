@@ -11,6 +11,7 @@ from seco.collect.catalogs import catalog_of
 from seco.collect.model import Place
 from seco.collect.plan import POLAR, REASONS
 from seco.collect.planner import Planner, read_places
+from seco.collect.search import group_places
 from seco.errors import DatasetError
 from seco.planet.points import write_points
 
@@ -57,6 +58,19 @@ def test_places_that_lack_a_season_are_replaced(make, catalog, places, tmp_path)
     assert set(survey.reasons) <= set(REASONS)
     again = planner(make, catalog, places[::-1], tmp_path / "again", num_places=8)
     assert dataclasses.replace(again.survey(), dropped=survey.dropped) == survey
+
+
+def test_later_waves_search_nothing_again(make, catalog, places, tmp_path, fake_api):
+    fake_api.items, fake_api.page = json.loads(catalog.read_text())["features"], 1000
+    one = Planner(
+        places, catalog_of(fake_api.url), settings=collect(make, num_places=2), folder=tmp_path
+    )  # waves of ten
+    waves = list(one.waves())
+    assert [len(w) for w in waves] == [10, 10, 10]
+    plans = [p for wave in waves for p in one.plans(wave)]
+    assert len(fake_api.searches) == len(group_places(places, size_px=264)[0])
+    local = planner(make, catalog, places, tmp_path / "local")
+    assert {p.place.id: p.window for p in plans} == {p.place.id: p.window for p in local.plans(local.places)}
 
 
 def test_kept_in_part(make, catalog, places, tmp_path):
