@@ -3,8 +3,11 @@
 import dataclasses
 import datetime as dt
 import json
+import os
+from pathlib import Path
 
 import pytest
+import shapely
 
 from seco import cli
 from seco.collect.catalogs import catalog_of
@@ -166,3 +169,33 @@ def test_the_command(make, catalog, places, tmp_path, capsys):
         assert code == 2
         assert len(err.splitlines()) == 1
         assert missing in err
+
+
+DATA = Path(os.environ.get("SECO_DATA", "../shared/data")) / "stac_items"
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no real items in {DATA}")
+@pytest.mark.parametrize(
+    ("name", "tile", "day", "cloud", "item"),
+    [
+        ("earth-search_sentinel-2-l2a", "13TDE", dt.date(2023, 10, 8), 1.0, "S2A_13TDE_20231008_0_L2A"),
+        ("planetary-computer_sentinel-2-l2a", "59VMC", dt.date(2019, 1, 1), 40.0,
+         "S2A_MSIL2A_20190101T000001_R116_T59VMC_20201007T214703"),
+        ("earth-search_sentinel-2-l1c", "24MXV", dt.date(2025, 7, 31), 20.0, "S2B_24MXV_20250731_0_L1C"),
+    ],
+)  # fmt: skip
+def test_real_catalogues_are_planned(make, tmp_path, name, tile, day, cloud, item):
+    collection = name.partition("_")[2]
+    config = make.collect(first=day, last=day, seasons=1, max_cloud=cloud, bands=("all",))
+    items = json.loads((DATA / f"{name}.json").read_bytes())["features"]
+    outline = shapely.geometry.shape(next(i["geometry"] for i in items if i["id"] == item))
+    middle = shapely.maximum_inscribed_circle(outline).coords[0]
+    places = [
+        dataclasses.replace(make.place(), id="middle", lon=middle[0], lat=middle[1]),
+        make.place(54_000, 1_000, tile=tile, id="edge", index=1),
+    ]
+    catalog = catalog_of(str(DATA / f"{name}.json"), collection=collection)
+    one = Planner(places, catalog, settings=config, folder=tmp_path)
+    chosen = {p.place.id: [c.scene.id for s in p.seasons for c in s.candidates] for p in one.plans(places)}
+    assert chosen["middle"] == [item]
+    assert item not in chosen["edge"]  # a patch over that tile's edge is not cut from it
