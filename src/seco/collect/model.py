@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import shapely
@@ -181,12 +182,12 @@ class Scene:
         """Return catalogue, collection and id: what names a scene in a run."""
         return self.catalog, self.collection, self.id
 
-    @property
+    @cached_property
     def finest(self) -> Asset:
         """Return the asset of the finest pixels, whose raster is the scene's grid."""
         return min(self.assets.values(), key=lambda a: (a.pixel_m, a.band))
 
-    @property
+    @cached_property
     def grid(self) -> str:
         """Return the name of the grid: scenes of one grid have their pixels in the same places."""
         left, bottom, right, top = self.finest.bounds_m

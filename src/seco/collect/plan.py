@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import shapely
@@ -194,7 +195,9 @@ def _coverage(
     scenes: Sequence[Scene], *, place: np.ndarray, scene: np.ndarray, west: np.ndarray, upper: np.ndarray, edge: int
 ) -> np.ndarray:  # fmt: skip
     """Return for each pair of place and scene the share of the window that the scene saw."""
-    outlines = np.array([seen_m(s) for s in scenes], dtype=object)
+    outlines = np.empty(len(scenes), dtype=object)
+    for used in np.unique(scene):
+        outlines[used] = seen_m(scenes[used])
     shapely.prepare(outlines)
     windows = shapely.box(west[place], upper[place] - edge, west[place] + edge, upper[place])
     whole = shapely.contains(outlines[scene], windows)
@@ -205,12 +208,22 @@ def _coverage(
     return share
 
 
+_SEEN: WeakKeyDictionary[Scene, shapely.Geometry] = WeakKeyDictionary()
+"""Outlines of scenes that somebody holds: neighbouring groups of places ask for the same ones."""
+
+
 def seen_m(scene: Scene) -> shapely.Geometry:
     """Return what a scene saw in its own CRS, clipped to its raster.
 
     Catalogues make outlines from rasters: straight edges are straight on the raster, not in longitude and latitude,
     where they would be off by hundreds of metres in the middle. So corners are projected and joined anew.
     """
+    if scene not in _SEEN:
+        _SEEN[scene] = _seen_m(scene)
+    return _SEEN[scene]
+
+
+def _seen_m(scene: Scene) -> shapely.Geometry:
     box = shapely.box(*scene.finest.bounds_m)
     if scene.nodata_percent is not None and scene.nodata_percent <= FULL_NODATA_PERCENT:
         return box
@@ -221,7 +234,7 @@ def seen_m(scene: Scene) -> shapely.Geometry:
     outline = shapely.transform(scene.footprint, project)
     if not np.isfinite(shapely.get_coordinates(outline)).all():
         return shapely.Polygon()
-    return shapely.intersection(shapely.make_valid(outline), box)
+    return shapely.intersection(outline if outline.is_valid else shapely.make_valid(outline), box)
 
 
 def _plan(

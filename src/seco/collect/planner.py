@@ -22,6 +22,8 @@ from seco.planet.points import read_points
 
 _SPARE = 0.2
 _LEAST_SPARE = 8
+_MOST_IN_WAVE = 20_000
+"""Plans of a wave may have to be put in order, so that all of them are in memory at once."""
 _HEADER_BYTES = 32 * 1024
 _ID_COLUMNS = ("place", "place_id", "id", "name")
 _MAX_ID = 120
@@ -62,10 +64,10 @@ def _ids(path: Path, num: int) -> list[str]:
     if len(names) != num:
         width = len(str(num - 1))
         return [f"{i:0{width}d}" for i in range(num)]
-    wrong = next((n for n in names if n is None or not 0 < len(str(n)) <= _MAX_ID), "")
-    if wrong != "":
+    wrong = [str(n) for n in names if n is None or not 0 < len(str(n)) <= _MAX_ID]
+    if wrong:
         raise DatasetError(
-            f"places {path}: a place is named {str(wrong)[:_MAX_ID]!r}; 1 to {_MAX_ID} characters"
+            f"places {path}: a place is named {wrong[0][:_MAX_ID]!r}; 1 to {_MAX_ID} characters"
         )
     return [str(n) for n in names]
 
@@ -124,6 +126,8 @@ class Planner:
         self.places = list(places) if settings.num_places is None else in_order(places, seed=settings.seed)
         self.search = Search(catalog, settings, folder)
         self._order = {p.index: i for i, p in enumerate(self.places)}
+        # Searched are boxes of all places, so that a later wave need not search the same ground again.
+        self._groups = {g.key: g for g in group_places(self.places, size_px=settings.size)[0]}
 
     def waves(self) -> Iterator[Sequence[Place]]:
         """Yield places to plan next; stop drawing when there are enough."""
@@ -131,7 +135,7 @@ class Planner:
         if wanted is None:
             yield self.places
             return
-        size = wanted + max(math.ceil(wanted * _SPARE), _LEAST_SPARE)
+        size = min(wanted + max(math.ceil(wanted * _SPARE), _LEAST_SPARE), _MOST_IN_WAVE)
         for start in range(0, len(self.places), size):
             yield self.places[start : start + size]
 
@@ -145,10 +149,12 @@ class Planner:
         groups, polar = group_places(wave, size_px=self.settings.size)
         for place in polar:
             yield PlacePlan(place=place, order=self._order[place.index], reason=POLAR)
-        self.search.prepare(groups)
-        for group in groups:
+        searched = [self._groups[g.key] for g in groups]
+        # A file is read as a whole whatever is wanted of it, so it is read once for all.
+        self.search.prepare(searched if self.catalog.kind == "api" else list(self._groups.values()))
+        for group, whole in zip(groups, searched, strict=True):
             orders = [self._order[p.index] for p in group.places]
-            yield from plan_places(group.places, self.search.scenes(group), self.settings, orders=orders)
+            yield from plan_places(group.places, self.search.scenes(whole), self.settings, orders=orders)
 
     def survey(self) -> Survey:
         """Plan all that will be needed if every pixel is as its metadata say, and count."""
