@@ -18,6 +18,7 @@ from imagery to an encoder:
   seco views places.seco --method seco --out views.png      what the method will see
   seco pretrain --data places.seco --method seco --out run  train an encoder
   seco evaluate run random:resnet18 colour --task landcover --data places.seco
+  seco report run --out report --open                       look at all of it on one page
 """
 
 
@@ -73,6 +74,11 @@ COMMANDS = (
         words=("evaluate",), function="judge.evaluate",
         help="judge encoders on a task",
         example="seco evaluate run random:resnet18 colour --task landcover --data places.seco --json scores.json",
+    ),
+    Command(
+        words=("report",), function="report.report",
+        help="write one page about runs: what they saw, learnt and came to, side by side",
+        example="seco report run --out report --open",
     ),
 )  # fmt: skip
 
