@@ -13,7 +13,7 @@ from seco.errors import SecoError
 
 GUIDE = """\
 from imagery to an encoder:
-  seco demo                                                 the whole way on Blue Marble, with pictures
+  seco demo                                                 the whole way on Blue Marble, to one page about it
   seco dataset import geotiff my-rasters/ places.seco       your own multi-date rasters
   seco views places.seco --method seco --out views.png      what the method will see
   seco pretrain --data places.seco --method seco --out run  train an encoder
@@ -35,7 +35,7 @@ class Command:
 COMMANDS = (
     Command(
         words=("demo",), function="demo.demo",
-        help="the whole way on real imagery: dataset, views, pre-training, evaluation, pictures",
+        help="the whole way on real imagery: dataset, views, pre-training, evaluation, a page about it",
         example="seco demo --out demo-out",
     ),
     Command(

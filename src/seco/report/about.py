@@ -17,15 +17,15 @@ CHIEF = ("method", "encoder", "init", "steps", "batch_size", "seed", "view_px")
 """Settings that are shown before one asks for all."""
 
 
-def run_block(run: Run, *, only: bool) -> Html:
-    """Return what one run was."""
+def run_block(run: Run, *, title: str | None = None, data: Html | None = None) -> Html:
+    """Return what one run was, under `title` and beside its data where these are given."""
     env, started = run.environment, run.started
     versions = env.get("versions")
     machine = [env.get("processor"), f"{env['num_cpus']} CPUs" if env.get("num_cpus") else None, env.get("system")]
     computed = [started.get("device"), started.get("precision")]
     rate = mean_rate(run)
     facts: dict[str, Child] = {
-        "State": state_words(run),
+        "State": state_words(run) if title else None,
         "Settings": _words([f"{k.replace('_', ' ')} {v}" for k, v in flat_settings(run).items() if k in CHIEF]),
         "Machine": _words(machine),
         "Computed on": _words([*computed, None if rate is None else f"{rate:,.0f} places/s (median)"]),
@@ -36,10 +36,10 @@ def run_block(run: Run, *, only: bool) -> Html:
     }
     typed, again = command_typed(run), command_again(run)
     return element(
-        "div", None if only else element("h3", run.label),
+        "div", element("h3", title) if title else None,
         _command("The same run again, all settings spelt out by its config", again) if again else
         element("p", "No command can be given: the run's settings cannot be read.", class_="missing"),
-        _command("What was typed", typed) if typed else None, facts_list(facts),
+        _command("What was typed", typed) if typed else None, element("div", facts_list(facts), data, class_="run-data"),
         *[element("p", f"{_sentence(n)}", class_="missing") for n in run.notes],
         settings_table([run]) if run.config else None, class_="run",
     )  # fmt: skip

@@ -134,8 +134,8 @@ def together(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def encoder_words(name: str) -> str:
     """Return what an encoder is, for people."""
     kind, _, arch = name.partition(":")
-    words = {"random": f"random weights ({arch})", "imagenet": f"ImageNet ({arch})"}
-    plain = {"colour": "colour statistics", "majority": "always the commonest class"}
+    words = {"random": f"random {arch}", "imagenet": f"ImageNet {arch}"}
+    plain = {"colour": "colour statistics", "majority": "commonest class"}
     return clean(words[kind] if kind in words and arch else plain.get(name, name))
 
 
@@ -252,7 +252,7 @@ def table(scores: Scores, runs: Sequence[Run]) -> Html:
     ]
     return element(
         "div", element("table", element("thead", element("tr", *heads)), element("tbody", *lines), class_="scores sortable"),
-        class_="scroll", tabindex="0", role="region", aria_label="Table of scores",
+        class_="scroll tall", tabindex="0", role="region", aria_label="Table of scores",
     )  # fmt: skip
 
 
@@ -276,7 +276,8 @@ def captions(scores: Scores) -> Html:
     kinds = sorted({r["interval"] for r in scores.rows})
     majority = any(r.get("majority") is not None for r in scores.rows)
     said = [
-        f"Percent over the whole test part. Thin lines: {', '.join(kinds)}. A 95% interval is a bootstrap over held-out blocks "
+        "Percent over the whole test part; the runs of this page are dark, kNN probes pale. "
+        f"Thin lines: {', '.join(kinds)}. A 95% interval is a bootstrap over held-out blocks "
         "(or images): two encoders err on the same places, so overlapping intervals do not mean that they are equal.",
         "Balanced: the mean over classes of the share of each that is found. Majority: the accuracy of always saying the "
         "commonest training class." if majority else None,

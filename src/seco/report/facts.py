@@ -224,7 +224,7 @@ def flat_settings(run: Run) -> dict[str, str]:
     values = {str(k): v for k, v in run.config.items()}
     own = values.pop("method_options", None)
     if isinstance(own, dict):
-        values |= {f"{run.method}: {k}": v for k, v in own.items()}
+        values |= {f"method option {k}": v for k, v in own.items()}
     return {k: _words(v) for k, v in values.items()}
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from seco import config as configs
+from seco.data.sheet import as_rgb
 from seco.errors import ConfigError
 from seco.report.facts import Run
 from seco.report.ground import MAX_DATES, PARTS, Ground
@@ -22,8 +23,39 @@ SHEET_PLACES = 6
 SHEET_PX = 96
 VIEW_PX = 128
 NEIGHBOUR_PX = 96
+HERO_PLACES = 120
+"""Places that the picture at the top is chosen from."""
 VIEW_COLOURS = ("#e8b93c", "#4fa3e0", "#e0664f", "#66c07a", "#b58ae0", "#e08ac0")
 """Of the crop boxes, by view."""
+
+
+def hero_strip(ground: Ground, *, seed: int) -> Html:
+    """Return one place through its dates (the one that changes most of some drawn), or some places where each has one date."""
+    drawn = np.random.default_rng(seed).permutation(len(ground.num_dates))[:HERO_PLACES]
+    dated = [int(p) for p in drawn if ground.num_dates[p] >= 3]
+    if dated:
+        place = max(dated, key=lambda p: (_change(ground, p), -p))
+        rows = ground.rows_of(place)
+        where = position_words(*ground.dataset.lonlat[rows[0]])
+        first, last = ground.date_words(int(rows[0])), ground.date_words(int(rows[-1]))
+        text = f"One place{f' at {where}' if where else ''}, {count(len(rows), 'date')}{f', {first} to {last}' if first else ''}: "
+        text += f"of {len(dated)} places drawn the one that changes most."
+    else:
+        rows = np.sort(ground.dataset.first_row[drawn[:MAX_DATES]])
+        text = f"{len(rows)} of {count(len(ground.num_dates), 'place')}."
+    images = [
+        element("img", src=picture_uri(ground.tier.pixels[r], ground.tier, px=_px(ground, SHEET_PX)),
+                alt=ground.date_words(int(r)) or "a patch", title=ground.date_words(int(r)) or None)
+        for r in rows
+    ]  # fmt: skip
+    return element("figure", element("div", *images, class_="band"), element("figcaption", text), class_="hero-strip")
+
+
+def _change(ground: Ground, place: int) -> float:
+    """Return how much a place changes over its dates: the deviation of coarse colours, as the eye is shown them."""
+    step = max(1, ground.tier.patch_px // 16)
+    shown = [as_rgb(np.asarray(ground.tier.pixels[r][:, ::step, ::step]), ground.tier) for r in ground.rows_of(place)]
+    return float(np.nan_to_num(np.stack(shown)).std(0).mean())
 
 
 def seasonal_sheet(ground: Ground, *, seed: int) -> Html:

@@ -17,7 +17,7 @@ KINDS = (
     ("loss", "Loss of each head", "number", "lower is better; heads with more negatives start higher"),
     ("accuracy", "Queries that find their positive", "percent", "among the batch's keys and all negatives of the head"),
     ("match", "The same, among the batch's keys alone", "percent", "so that queues of different length compare"),
-    ("probe", "Probe on held-out places", "percent", "no label is used: does the encoder know a place again in another season?"),
+    ("probe", "Probe on held-out places", "percent", "does the nearest neighbour show the same place in another season (or the same label)?"),
     ("samples_per_s", "Throughput", "number", "places a second, between two log lines"),
     ("lr", "Learning rate", "number", "warm-up and decay as logged"),
 )  # fmt: skip

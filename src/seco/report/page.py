@@ -17,7 +17,7 @@ from seco.errors import ConfigError, SecoError
 from seco.report import about, compare, gallery, history
 from seco.report.embedding import choose_points, colourings, embed
 from seco.report.facts import Run, read_runs
-from seco.report.ground import PARTS, Ground, find_ground
+from seco.report.ground import TRAIN, Ground, find_ground
 from seco.report.held import Held, encode_held
 from seco.report.markup import Html, as_json, clean, count, element, escape, join
 from seco.report.neighbours import find_neighbours
@@ -92,8 +92,14 @@ def write_report(runs: Sequence[Path], out: Path, report: Report | None = None, 
 
 def missing(reason: object) -> Html:
     """Return the line that stands where a section cannot."""
+    return note(f"Not shown: {clean(reason)}")
+
+
+def note(reason: str) -> Html:
+    """Return one line about what is missing; what stands in backticks is code."""
     text = " ".join(clean(reason).split())
-    return element("p", f"Not shown: {text}{'' if text.endswith('.') else '.'}", class_="missing")
+    pieces = f"{text}{'' if text.endswith('.') else '.'}".split("`")
+    return element("p", *[element("code", x) if i % 2 else x for i, x in enumerate(pieces)], class_="missing")
 
 
 def attempt(build: Callable[[], Html]) -> Html:
@@ -154,7 +160,7 @@ class _Page:
             ),
             "style": _file("page.css"), "script": script, "data": as_json(self.data),
             "contents": join([element("li", element("a", s.title, href=f"#{s.id}")) for s in sections]),
-            "heading": self._heading(), "lede": self._lede(), "cards": cards,
+            "heading": self._heading(), "lede": self._lede(), "cards": cards, "strip": self._strip(),
             "sections": join(
                 [element("section", element("h2", s.title), s.body, id=s.id, aria_label=s.title) for s in sections]
             ),
@@ -167,14 +173,24 @@ class _Page:
         if len(self.runs) > 1:
             return escape(" · ".join(r.label for r in self.runs[:4]) + (" …" if len(self.runs) > 4 else ""))
         (run,) = self.runs
-        return escape(METHOD_NAMES.get(run.method, run.method))
+        name = METHOD_NAMES.get(run.method, run.method)
+        ground = self.grounds[run.label]
+        if not isinstance(ground, Ground) or not (ground.part == TRAIN).any():
+            return escape(name)
+        places = int((ground.part == TRAIN).sum())
+        most = int(ground.num_dates[ground.part == TRAIN].max())
+        return escape(f"{name} on {count(places, 'place')}" + (f", {most} dates each" if most > 1 else ""))
+
+    def _strip(self) -> Html:
+        """Return the picture at the top, if there are any data to make one of."""
+        ground = next((g for g in self.grounds.values() if isinstance(g, Ground)), None)
+        return gallery.hero_strip(ground, seed=self.report.seed) if ground else Html("")
 
     def _lede(self) -> Html:
         if len(self.runs) > 1:
             done = sum(r.is_finished for r in self.runs)
             return escape(f"{len(self.runs)} runs side by side, {done} of them finished.")
         (run,) = self.runs
-        ground = self.grounds[run.label]
         config = run.config
         what = [
             clean(config.get("encoder") or "encoder unknown"),
@@ -182,8 +198,7 @@ class _Page:
             if run.num_steps
             else "length unknown",
         ]
-        if isinstance(ground, Ground):
-            what.append(f"{count(int((ground.part == PARTS[0]).sum()), 'place')} seen without a label")
+        what.append("trained without labels")
         return join([escape(", ".join(what) + ". "), escape(history.state_words(run))])
 
     def _foot(self) -> Html:
@@ -193,25 +208,32 @@ class _Page:
         return escape(f"Made by seco {seco.__version__}; this file is complete in itself and asks nothing of a network.{when}{land}")
 
     def _about(self) -> Html:
-        parts = [about.differences(self.runs)] if len(self.runs) > 1 else []
-        parts += [about.run_block(r, only=len(self.runs) == 1) for r in self.runs]
-        return join([*parts, self._per_ground(lambda run, ground: join([element("h3", "Data"), about.data_block(ground)]))])
+        if len(self.runs) == 1:
+            (run,) = self.runs
+            return about.run_block(run, data=attempt(lambda: about.data_block(self.ground(run))))
+        blocks = [about.run_block(r, title=r.label) for r in self.runs]
+        data = self._per_ground(lambda run, ground: join([element("h3", "Data"), about.data_block(ground)]))
+        return join([about.differences(self.runs), *blocks, data])
 
     def _scores(self) -> Html:
-        if not self.scores.rows:
-            notes = [element("p", n, class_="missing") for n in self.scores.notes]
+        scores = self.scores
+        known = {r["encoder"] for r in scores.rows}
+        unknown = [r for r in self.runs if r.path.name not in known]
+        if not scores.rows:
             hint = "no scores*.json in the run folder or beside it; make one with `seco evaluate ... --json scores.json`"
-            return join([missing(hint), *notes])
-        parts = (compare.bars, compare.table)
-        return join([*[p(self.scores, self.runs) for p in parts], compare.captions(self.scores)])
+            return join([missing(hint), *[note(n) for n in scores.notes]])
+        parts = [compare.bars(scores, self.runs), compare.table(scores, self.runs), compare.captions(scores)]
+        if unknown:
+            names = ", ".join(r.label for r in unknown)
+            parts.append(note(f"Of {names} there are no scores; make some with `seco evaluate RUN ... --json scores-NAME.json`"))
+        return join(parts)
 
     def _training(self) -> Html:
         found = history.charts(self.runs)
         states = [
             element("p", element("b", f"{r.label}: "), history.state_words(r), class_="caption first")
-            if len(self.runs) > 1
-            else element("p", history.state_words(r), class_="caption first")
             for r in self.runs
+            if len(self.runs) > 1
         ]
         if not found:
             return join([*states, missing("nothing was logged, so there is nothing to draw")])
@@ -239,7 +261,7 @@ class _Page:
             if data["num_shown"] < data["num_known"]:
                 said.append(f"{data['num_shown']:,} of them are drawn, chosen with seed {self.report.seed}.")
             if data["blocks"]:
-                said.append("Shaded: the blocks that were held out as a whole, so that no test place lies beside a training place.")
+                said.append("Shaded: the blocks that were held out as a whole, so that no ground is both trained on and tested on.")
             if "left out" in data["parts"]:
                 said.append("Left out: places that share ground with a held-out one, or have too few dates.")
             said.append("Point at a place to see it.")
@@ -350,7 +372,7 @@ class _Page:
         )  # fmt: skip
         how = " and ".join(dict.fromkeys(p["how"] for p in panels))
         text = (
-            f"Features of {count(len(rows), 'patch', 'patches')} of {members[0][1].words} in two dimensions ({how}). Near points "
+            f"Features of {count(len(rows), 'patch', 'patches')}, from {members[0][1].words}, in two dimensions ({how}). Near points "
             "look alike to the encoder; distances between far groups mean little. Point at one to see its patch, click to keep it."
         )
         box = element("div", class_="embedding", data_embedding=len(self.data["embeddings"]) - 1)
