@@ -167,7 +167,8 @@ def _draw_scores(rows: list[dict[str, Any]], out: Path) -> Path:
 
 
 def _report(demo: Demo, out: Path) -> Path:
-    from seco.report.page import Report, write_report
+    from seco.report.options import Report
+    from seco.report.page import write_report
 
     settings = Report(scores=(str(out / "scores.json"),), seed=demo.seed % 2**32, device=demo.device)
     page = write_report([out / "seco"], report_page(out).parent, settings, say=_silent)

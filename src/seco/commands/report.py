@@ -8,7 +8,8 @@ from seco import config as configs
 
 def report(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """`seco report RUN ... --out DIR`."""
-    from seco.report.page import Report, write_report
+    from seco.report.options import Report
+    from seco.report.page import write_report
 
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, side by side")
     parser.add_argument(

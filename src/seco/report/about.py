@@ -21,12 +21,18 @@ def run_block(run: Run, *, title: str | None = None, data: Html | None = None) -
     """Return what one run was, under `title` and beside its data where these are given."""
     env, started = run.environment, run.started
     versions = env.get("versions")
-    machine = [env.get("processor"), f"{env['num_cpus']} CPUs" if env.get("num_cpus") else None, env.get("system")]
+    machine = [
+        env.get("processor"),
+        f"{env['num_cpus']} CPUs" if env.get("num_cpus") else None,
+        env.get("system"),
+    ]
     computed = [started.get("device"), started.get("precision")]
     rate = mean_rate(run)
     facts: dict[str, Child] = {
         "State": state_words(run) if title else None,
-        "Settings": _words([f"{k.replace('_', ' ')} {v}" for k, v in flat_settings(run).items() if k in CHIEF]),
+        "Settings": _words(
+            [f"{k.replace('_', ' ')} {v}" for k, v in flat_settings(run).items() if k in CHIEF]
+        ),
         "Machine": _words(machine),
         "Computed on": _words([*computed, None if rate is None else f"{rate:,.0f} places/s (median)"]),
         "Versions": _words([f"{k} {v}" for k, v in versions.items()] if isinstance(versions, dict) else [])
@@ -70,7 +76,9 @@ def facts_list(facts: Mapping[str, Child]) -> Html:
 def settings_table(runs: Sequence[Run]) -> Html:
     """Return every setting, folded away."""
     (run,) = runs
-    lines = [element("tr", element("th", k, scope="row"), element("td", v)) for k, v in flat_settings(run).items()]
+    lines = [
+        element("tr", element("th", k, scope="row"), element("td", v)) for k, v in flat_settings(run).items()
+    ]
     return element(
         "details", element("summary", f"All {len(lines)} settings"),
         element("div", element("table", element("tbody", *lines), class_="settings"), class_="scroll"),
@@ -84,16 +92,19 @@ def differences(runs: Sequence[Run]) -> Html:
     different = [k for k in keys if len({c.get(k) for c in columns}) > 1]
     if not different:
         return element("p", "All settings are the same, and so are versions and machines.", class_="caption")
-    head = element("tr", element("th", "setting", scope="col"), *[element("th", r.label, scope="col") for r in runs])
+    head = element(
+        "tr", element("th", "setting", scope="col"), *[element("th", r.label, scope="col") for r in runs]
+    )
     lines = [
-        element("tr", element("th", k, scope="row"), *[element("td", c.get(k, "–")) for c in columns]) for k in different
+        element("tr", element("th", k, scope="row"), *[element("td", c.get(k, "–")) for c in columns])
+        for k in different
     ]
     same = len(keys) - len(different)
     return join(
         [
             element("div", element("table", element("thead", head), element("tbody", *lines), class_="settings differ"),
                     class_="scroll", tabindex="0", role="region", aria_label="Settings that differ"),
-            element("p", f"Settings, versions and machines that differ between the runs; {count(same, 'other')} are the same.",
+            element("p", f"What differs between the runs; {count(same, 'other setting or version', 'others')} are the same.",
                     class_="caption"),
         ]
     )  # fmt: skip
@@ -112,9 +123,15 @@ def _surroundings(run: Run) -> dict[str, str]:
 def data_block(ground: Ground) -> Html:
     """Return what the dataset is."""
     dataset, meta = ground.dataset, ground.dataset.meta
-    bands = ", ".join(f"{b.name} ({b.units})" for b in meta.bands[:16]) + (" …" if len(meta.bands) > 16 else "")
+    bands = ", ".join(f"{b.name} ({b.units})" for b in meta.bands[:16]) + (
+        " …" if len(meta.bands) > 16 else ""
+    )
     provenance = {k: v for k, v in meta.provenance.items() if isinstance(v, (str, int, float))}
-    parts = [f"{count(int((ground.part == p).sum()), 'place')} {_part_words(p)}" for p in PARTS if (ground.part == p).any()]
+    parts = [
+        f"{count(int((ground.part == p).sum()), 'place')} {_part_words(p)}"
+        for p in PARTS
+        if (ground.part == p).any()
+    ]
     return facts_list(
         {
             "Dataset": clean(dataset.path), "Holds": f"{count(len(ground.num_dates), 'place')}, {_dates(dataset, ground)}",

@@ -12,9 +12,19 @@ from typing import Any
 from seco.errors import ConfigError
 from seco.probes.evaluation import summarise
 from seco.report.facts import MAX_BYTES, Run
-from seco.report.markup import Child, Html, clean, count, element, escape, join, percent
+from seco.report.markup import Child, Html, clean, count, element, join, percent
 
-SAME = ("task", "metric", "encoder", "output", "probe", "normalise", "size", "settings", "encoder_fingerprint")
+SAME = (
+    "task",
+    "metric",
+    "encoder",
+    "output",
+    "probe",
+    "normalise",
+    "size",
+    "settings",
+    "encoder_fingerprint",
+)
 """What rows of several seeds have in common, in the order that the table sorts by."""
 TITLES = {
     "landcover": "Land cover from one picture", "climate": "Climate zone from one picture",
@@ -69,7 +79,9 @@ def find_scores(runs: Sequence[Run], given: Sequence[Path] = ()) -> Scores:
             continue
         sources.append(file)
         if num_wrong:
-            notes.append(f"{count(num_wrong, 'row')} of {file.name} lack a number or a name and are left out.")
+            notes.append(
+                f"{count(num_wrong, 'row')} of {file.name} lack a number or a name and are left out."
+            )
         rows.update({json.dumps(r, sort_keys=True, default=str): r for r in found})
     kept = list(rows.values())
     if len(kept) > MAX_ROWS:
@@ -83,7 +95,9 @@ def _read_rows(file: Path) -> tuple[list[dict[str, Any]], int]:
             raise ConfigError(f"{file} is larger than {MAX_BYTES:,} bytes; it is no table of scores")
         values = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as err:
-        raise ConfigError(f"cannot read scores {file}: {err}; make it with `seco evaluate --json FILE`") from err
+        raise ConfigError(
+            f"cannot read scores {file}: {err}; make it with `seco evaluate --json FILE`"
+        ) from err
     rows = values.get("rows") if isinstance(values, dict) else None
     if not isinstance(rows, list):
         raise ConfigError(f'{file} holds no {{"rows": [...]}}; make it with `seco evaluate --json FILE`')
@@ -98,7 +112,16 @@ def _is_row(row: Mapping[str, Any]) -> bool:
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     """Keep flat values; what should be a number and is none counts as not given."""
-    numbers = ("value", "ci_low", "ci_high", "balanced_accuracy", "majority", "num_train", "num_test", "num_groups")
+    numbers = (
+        "value",
+        "ci_low",
+        "ci_high",
+        "balanced_accuracy",
+        "majority",
+        "num_train",
+        "num_test",
+        "num_groups",
+    )
     flat = {str(k): v for k, v in row.items() if v is None or isinstance(v, (str, int, float, bool))}
     return flat | {k: _number(row.get(k)) for k in numbers}
 
@@ -142,9 +165,13 @@ def encoder_words(name: str) -> str:
 def headlines(scores: Scores, runs: Sequence[Run]) -> Html:
     """Return a card for each of the first questions that the runs were asked: the run's number over those of the others."""
     names = [run.path.name for run in runs]
-    cards = []
+    cards: list[Html] = []
     for task, probe, metric in HEADLINES:
-        rows = [r for r in scores.rows if (r["task"], r["metric"]) == (task, metric) and r.get("output") in (None, "features")]
+        rows = [
+            r
+            for r in scores.rows
+            if (r["task"], r["metric"]) == (task, metric) and r.get("output") in (None, "features")
+        ]
         rows = [r for r in rows if r["probe"] in (probe, "majority")]
         mine = [r for r in rows if r["encoder"] in names]
         if mine and len(cards) < MAX_HEADLINES:
@@ -154,10 +181,17 @@ def headlines(scores: Scores, runs: Sequence[Run]) -> Html:
 
 def _card(task: str, metric: str, rows: Sequence[dict[str, Any]], mine: Sequence[dict[str, Any]]) -> Html:
     best = max(mine, key=lambda r: r["value"])
-    others = sorted((r for r in rows if r not in mine and r["probe"] != "majority"), key=lambda r: -r["value"])
+    others = sorted(
+        (r for r in rows if r not in mine and r["probe"] != "majority"), key=lambda r: -r["value"]
+    )
     majority = [r for r in rows if r["probe"] == "majority"][:1]
-    bars = [_bar(r, is_mine=r in mine) for r in (*sorted(mine, key=lambda r: -r["value"]), *others[:3], *majority)]
-    probe = {"map": "mean average precision among held-out places", "accuracy": "accuracy of a linear probe on held-out places"}
+    bars = [
+        _bar(r, is_mine=r in mine) for r in (*sorted(mine, key=lambda r: -r["value"]), *others[:3], *majority)
+    ]
+    probe = {
+        "map": "mean average precision among held-out places",
+        "accuracy": "accuracy of a linear probe on held-out places",
+    }
     if task == "images":
         probe["accuracy"] = "accuracy of a linear probe on held-out images"
     whose = f"{best['encoder']}, the best of {len(mine)} runs" if len(mine) > 1 else best["encoder"]
@@ -179,7 +213,9 @@ def verdict(best: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str
         ends = [best["low"], best["high"], other["low"], other["high"]]
         sure = None if None in ends else best["low"] > other["high"] or best["high"] < other["low"]
         trust = {None: "", True: " (intervals apart)", False: " (intervals overlap)"}[sure]
-        way = "level with" if abs(gain) < 0.05 else f"{abs(gain):.1f} points {'above' if gain > 0 else 'below'}"
+        way = (
+            "level with" if abs(gain) < 0.05 else f"{abs(gain):.1f} points {'above' if gain > 0 else 'below'}"
+        )
         parts.append(f"{way} {encoder_words(other['encoder'])}{trust}")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
@@ -189,15 +225,20 @@ def _bar(row: Mapping[str, Any], *, is_mine: bool, name: str | None = None) -> H
     value, low, high = row["value"], row["low"], row["high"]
     share = min(1.0, max(0.0, value))
     kind = "mine" if is_mine else "floor" if row["probe"] == "majority" else row["probe"]
+    fill = element("i", class_=f"fill {_class(kind)}", style=f"width:{100 * share:.2f}%")
     whisker = None
     if low is not None and high is not None:
         left, right = (100 * min(1.0, max(0.0, x)) for x in (low, high))
-        whisker = element("i", class_="whisker", style=f"left:{left:.2f}%;width:{max(0.0, right - left):.2f}%")
-    title = f"{row['encoder']}: {percent(value)}" + ("" if low is None else f", {row['interval']} {percent(low)} to {percent(high)}")
+        whisker = element(
+            "i", class_="whisker", style=f"left:{left:.2f}%;width:{max(0.0, right - left):.2f}%"
+        )
+    title = f"{row['encoder']}: {percent(value)}" + (
+        "" if low is None else f", {row['interval']} {percent(low)} to {percent(high)}"
+    )
     return element(
         "div", element("span", name or encoder_words(row["encoder"]), class_="bar-name"),
-        element("span", element("i", class_=f"fill {_class(kind)}", style=f"width:{100 * share:.2f}%"), whisker, class_="track"),
-        element("span", f"{100 * value:.1f}", class_="bar-value"), class_="bar" + (" is-mine" if is_mine else ""), title=title,
+        element("span", fill, whisker, class_="track"), element("span", f"{100 * value:.1f}", class_="bar-value"),
+        class_="bar" + (" is-mine" if is_mine else ""), title=title,
     )  # fmt: skip
 
 
@@ -216,7 +257,9 @@ def bars(scores: Scores, runs: Sequence[Run]) -> Html:
         order = {p: i for i, p in enumerate(("linear", "retrieval", "knn"))}
         rows.sort(key=lambda r: (order.get(r["probe"], 3), -r["value"]))
         shown = [_bar(r, is_mine=r["encoder"] in names, name=_row_words(r)) for r in rows]
-        title = element("h3", TITLES.get(task, clean(task)), element("small", METRICS[metric], class_="aside"))
+        title = element(
+            "h3", TITLES.get(task, clean(task)), element("small", METRICS[metric], class_="aside")
+        )
         panels.append(element("div", title, element("div", *shown, class_="bars wide"), class_="panel"))
     return element("div", *panels, class_="panels")
 
@@ -243,11 +286,21 @@ def table(scores: Scores, runs: Sequence[Run]) -> Html:
     names = {run.path.name for run in runs}
     used = [c for c in COLUMNS if any(r.get(c[0]) is not None for r in scores.rows)]
     heads = [
-        element("th", element("button", title, type="button"), scope="col", class_="num" if _is_numeric(key) else None)
+        element(
+            "th",
+            element("button", title, type="button"),
+            scope="col",
+            class_="num" if _is_numeric(key) else None,
+        )
         for key, title in used
     ]
     lines = [
-        element("tr", *[_cell(r, key) for key, _ in used], class_="is-mine" if r["encoder"] in names else None, data_task=r["task"])
+        element(
+            "tr",
+            *[_cell(r, key) for key, _ in used],
+            class_="is-mine" if r["encoder"] in names else None,
+            data_task=r["task"],
+        )
         for r in scores.rows
     ]
     return element(
@@ -273,16 +326,20 @@ def _cell(row: Mapping[str, Any], key: str) -> Html:
 
 def captions(scores: Scores) -> Html:
     """Say what the numbers are."""
-    kinds = sorted({r["interval"] for r in scores.rows})
-    majority = any(r.get("majority") is not None for r in scores.rows)
+    kinds = ", ".join(sorted({r["interval"] for r in scores.rows}))
     said = [
-        "Percent over the whole test part; the runs of this page are dark, kNN probes pale. "
-        f"Thin lines: {', '.join(kinds)}. A 95% interval is a bootstrap over held-out blocks "
-        "(or images): two encoders err on the same places, so overlapping intervals do not mean that they are equal.",
-        "Balanced: the mean over classes of the share of each that is found. Majority: the accuracy of always saying the "
-        "commonest training class." if majority else None,
-        "† trained, without labels, on ground that is tested on." if any(r.get("transductive") for r in scores.rows) else None,
-        "Read from " + ", ".join(clean(f) for f in scores.sources) + ".",
-        *scores.notes,
-    ]  # fmt: skip
-    return element("p", join([escape(s) for s in said if s], " "), class_="caption")
+        f"Percent over the whole test part; the runs of this page are dark, kNN probes pale. Thin lines: {kinds}."
+    ]
+    said.append(
+        "A 95% interval is a bootstrap over held-out blocks (or images): two encoders err on the same places, so "
+        "overlapping intervals do not mean that they are equal."
+    )
+    if any(r.get("majority") is not None for r in scores.rows):
+        said.append(
+            "Balanced: the mean over classes of the share of each that is found. Majority: the accuracy of always saying "
+            "the commonest training class."
+        )
+    if any(r.get("transductive") for r in scores.rows):
+        said.append("† trained, without labels, on ground that is tested on.")
+    said += ["Read from " + ", ".join(clean(f) for f in scores.sources) + ".", *scores.notes]
+    return element("p", join(said, " "), class_="caption")

@@ -81,9 +81,15 @@ def embed(features: Float[np.ndarray, "patches dim"], *, seed: int) -> Embedding
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         points = TSNE(
-            init="pca", perplexity=min(PERPLEXITY, len(kept) / 4), random_state=seed, learning_rate="auto", n_jobs=1
+            init="pca",
+            perplexity=min(PERPLEXITY, len(kept) / 4),
+            random_state=seed,
+            learning_rate="auto",
+            n_jobs=1,
         ).fit_transform(kept / kept[:, 0].std())
-    return Embedding(points=_unit_square(points), how=f"t-SNE, perplexity {min(PERPLEXITY, len(kept) / 4):g}, seed {seed}")
+    return Embedding(
+        points=_unit_square(points), how=f"t-SNE, perplexity {min(PERPLEXITY, len(kept) / 4):g}, seed {seed}"
+    )
 
 
 def _unit_square(points: np.ndarray) -> np.ndarray:
@@ -91,7 +97,9 @@ def _unit_square(points: np.ndarray) -> np.ndarray:
     return (points - low) / np.maximum(high - low, 1e-12)
 
 
-def choose_points(place: Integer[np.ndarray, " patches"], *, most: int = MAX_POINTS) -> Integer[np.ndarray, " chosen"]:
+def choose_points(
+    place: Integer[np.ndarray, " patches"], *, most: int = MAX_POINTS
+) -> Integer[np.ndarray, " chosen"]:
     """Choose patches for the picture: as many dates of each place as fit, evenly, then places."""
     places, first, num = np.unique(place, return_index=True, return_counts=True)
     each = max(1, most // len(places))
@@ -118,19 +126,26 @@ def colourings(ground: Ground, rows: np.ndarray) -> tuple[list[dict[str, Any]], 
     if any(dataset.labels[r] for r in rows):
         out.append(_labels([clean(dataset.labels[r] or "") for r in rows]))
     has_position = bool(np.isfinite(dataset.lonlat[rows]).all())
-    makers: tuple[tuple[str, Callable[[], LabelRaster]], ...] = (("land cover", land_cover), ("climate", climate))
+    makers: tuple[tuple[str, Callable[[], LabelRaster]], ...] = (
+        ("land cover", land_cover),
+        ("climate", climate),
+    )
     for name, raster in makers if has_position else ():
         try:
             out.append(_by_raster(name, raster(), ground, rows))
         except SecoError as err:
             notes.append(f"No colouring by {name}: {err}.")
     if not has_position:
-        notes.append("The places have no position, so there is no colouring by land cover, climate or latitude.")
+        notes.append(
+            "The places have no position, so there is no colouring by land cover, climate or latitude."
+        )
     months = dataset.months[rows]
     if (months > 0).any():
         seasons = dataset.index["season"].to_pylist()
         if has_position:
-            out.append(_classes("season", SEASONS, [-1 if seasons[r] is None else int(seasons[r]) for r in rows]))
+            out.append(
+                _classes("season", SEASONS, [-1 if seasons[r] is None else int(seasons[r]) for r in rows])
+            )
         names = tuple(zip(calendar.month_name[1:], MONTHS, strict=True))
         out.append(_classes("month", names, (months - 1).tolist()))
     else:
@@ -185,5 +200,8 @@ def _by_raster(name: str, raster: LabelRaster, ground: Ground, rows: np.ndarray)
     else:
         letters = [letter for _, _, letter in CLIMATES]
         groups = [(n, c) for n, c, _ in CLIMATES]
-        values = [letters.index(e[0]) if c >= 0 and e[:1] in letters else -1 for c, e in zip(codes, exact, strict=True)]
+        values = [
+            letters.index(e[0]) if c >= 0 and e[:1] in letters else -1
+            for c, e in zip(codes, exact, strict=True)
+        ]
     return _classes(name, groups, [values[i] for i in of_row], [exact[i] for i in of_row])

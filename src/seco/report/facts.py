@@ -75,7 +75,9 @@ class Run:
     @property
     def seconds_left(self) -> float | None:
         """Time that the steps left take at the rate last logged."""
-        rates = [r for line in self.metrics if isinstance(r := line.get("samples_per_s"), (int, float)) and r > 0]
+        rates = [
+            r for line in self.metrics if isinstance(r := line.get("samples_per_s"), (int, float)) and r > 0
+        ]
         batch = self.config.get("batch_size")
         if self.num_steps is None or not rates or not isinstance(batch, int):
             return None

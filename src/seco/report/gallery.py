@@ -30,7 +30,7 @@ VIEW_COLOURS = ("#e8b93c", "#4fa3e0", "#e0664f", "#66c07a", "#b58ae0", "#e08ac0"
 
 
 def hero_strip(ground: Ground, *, seed: int) -> Html:
-    """Return one place through its dates (the one that changes most of some drawn), or some places where each has one date."""
+    """Return the place that changes most, of some drawn, through its dates; or some places where each has one date."""
     drawn = np.random.default_rng(seed).permutation(len(ground.num_dates))[:HERO_PLACES]
     dated = [int(p) for p in drawn if ground.num_dates[p] >= 3]
     if dated:
@@ -38,8 +38,8 @@ def hero_strip(ground: Ground, *, seed: int) -> Html:
         rows = ground.rows_of(place)
         where = position_words(*ground.dataset.lonlat[rows[0]])
         first, last = ground.date_words(int(rows[0])), ground.date_words(int(rows[-1]))
-        text = f"One place{f' at {where}' if where else ''}, {count(len(rows), 'date')}{f', {first} to {last}' if first else ''}: "
-        text += f"of {len(dated)} places drawn the one that changes most."
+        text = f"One place{f' at {where}' if where else ''}, {count(len(rows), 'date')}"
+        text += f"{f', {first} to {last}' if first else ''}: of {len(dated)} places drawn the one that changes most."
     else:
         rows = np.sort(ground.dataset.first_row[drawn[:MAX_DATES]])
         text = f"{len(rows)} of {count(len(ground.num_dates), 'place')}."
@@ -48,13 +48,18 @@ def hero_strip(ground: Ground, *, seed: int) -> Html:
                 alt=ground.date_words(int(r)) or "a patch", title=ground.date_words(int(r)) or None)
         for r in rows
     ]  # fmt: skip
-    return element("figure", element("div", *images, class_="band"), element("figcaption", text), class_="hero-strip")
+    return element(
+        "figure", element("div", *images, class_="band"), element("figcaption", text), class_="hero-strip"
+    )
 
 
 def _change(ground: Ground, place: int) -> float:
     """Return how much a place changes over its dates: the deviation of coarse colours, as the eye is shown them."""
     step = max(1, ground.tier.patch_px // 16)
-    shown = [as_rgb(np.asarray(ground.tier.pixels[r][:, ::step, ::step]), ground.tier) for r in ground.rows_of(place)]
+    shown = [
+        as_rgb(np.asarray(ground.tier.pixels[r][:, ::step, ::step]), ground.tier)
+        for r in ground.rows_of(place)
+    ]
     return float(np.nan_to_num(np.stack(shown)).std(0).mean())
 
 
@@ -71,7 +76,11 @@ def seasonal_sheet(ground: Ground, *, seed: int) -> Html:
                     caption=ground.date_words(r) or "no date")
             for r in rows
         ]  # fmt: skip
-        lines.append(element("div", place_words(ground, int(place)), element("div", *cells, class_="strip"), class_="line"))
+        lines.append(
+            element(
+                "div", place_words(ground, int(place)), element("div", *cells, class_="strip"), class_="line"
+            )
+        )
     low, high = int(ground.num_dates[chosen].min()), int(ground.num_dates[chosen].max())
     some = (
         f"Of the {low if low == high else f'{low} to {high}'} dates that a place has, {MAX_DATES} are shown, evenly chosen."
@@ -80,8 +89,8 @@ def seasonal_sheet(ground: Ground, *, seed: int) -> Html:
         else "All dates are shown." if high > 1 else "Each place has one date."
     )  # fmt: skip
     text = (
-        f"{count(len(chosen), 'place')} of {len(ground.num_dates):,}, drawn with seed {seed}; places down, dates across. {some} "
-        "What changes along a line is what an encoder may learn to see through."
+        f"{count(len(chosen), 'place')} of {len(ground.num_dates):,}, drawn with seed {seed}; places down, dates across. "
+        f"{some} What changes along a line is what an encoder may learn to see through."
     )
     return join([element("div", *lines, class_="sheet"), element("p", text, class_="caption")])
 
@@ -111,7 +120,9 @@ def position_words(lon: float, lat: float) -> str:
     return f"{abs(lat):.1f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.1f}° {'E' if lon >= 0 else 'W'}"
 
 
-def _figure(uri: str, *, alt: str, caption: Child, over: Html | None = None, class_: str | None = None) -> Html:
+def _figure(
+    uri: str, *, alt: str, caption: Child, over: Html | None = None, class_: str | None = None
+) -> Html:
     image = element("img", src=uri, alt=alt, decoding="async")
     held = element("div", image, over, class_="frame")
     return element("figure", held, element("figcaption", caption), class_=class_)
@@ -125,16 +136,21 @@ def views_section(run: Run, ground: Ground, *, num_places: int) -> Html:
     """
     seen = prepare(_config(run), num_places=num_places, data=ground.dataset.path)
     places, chosen = seen.places.tolist(), seen.chosen
-    looked = look(seen.tier, seen.viewer, places=places, first_row=chosen.first_row, num_dates=chosen.num_dates)
+    looked = look(
+        seen.tier, seen.viewer, places=places, first_row=chosen.first_row, num_dates=chosen.num_dates
+    )
     lines = [_place_line(seen, looked, ground, i) for i in range(len(places))]
     order = seen.viewer.plan.order.replace("-", ", then ")
     text = (
-        f"What {run.method} saw of {count(len(places), 'training place')} in epoch 0 (seed {run.config.get('seed', 0)}; {order}): "
-        "left the stored seasons with the crop of each view in its colour, right the views with all that they got."
+        f"What {run.method} saw of {count(len(places), 'training place')} in epoch 0 (seed {run.config.get('seed', 0)}; "
+        f"{order}): left the stored seasons with the crop of each view in its colour, right the views with "
+        "all that they got."
     )
     words = [
         element("li", line.strip(), class_="pulls" if i % 2 == 0 else "pushes")
-        for i, (line, _) in enumerate(explain(seen.viewer.plan, siblings=seen.siblings, negatives=seen.negatives))
+        for i, (line, _) in enumerate(
+            explain(seen.viewer.plan, siblings=seen.siblings, negatives=seen.negatives)
+        )
     ]
     return join(
         [
@@ -196,23 +212,34 @@ def roles(seen: Preview) -> Html:
     """Return the table of heads and keys: who is pulled towards the query, who is pushed away."""
     plan = seen.viewer.plan
     keys = [k.name for k in plan.keys]
-    source = {"queue": "earlier places (queue)", "batch": "other places of the step", "both": "other places and the queue"}
+    source = {
+        "queue": "earlier places (queue)",
+        "batch": "other places of the step",
+        "both": "other places and the queue",
+    }
     head = element(
         "tr", element("th", "head", scope="col"),
         *[element("th", element("b", k), element("small", differs(plan, k)), scope="col") for k in keys],
         element("th", source[seen.negatives], scope="col"),
     )  # fmt: skip
     lines = [
-        element("tr", element("th", h.name, scope="row"), *[_role(h, k, seen.siblings) for k in keys], _pushed("negative"))
+        element(
+            "tr",
+            element("th", h.name, scope="row"),
+            *[_role(h, k, seen.siblings) for k in keys],
+            _pushed("negative"),
+        )
         for h in plan.heads
     ]
+    table = element("table", element("thead", head), element("tbody", *lines), class_="roles")
     text = (
-        "Who is who for the query q. A head pulls its positive towards q and pushes its negatives away, so it forgets what the "
-        "positive differs in from q and keeps what the negatives differ in; under each key what it differs in besides its crop."
+        "Who is who for the query q. A head pulls its positive towards q and pushes its negatives away, so it "
+        "forgets what the positive differs in from q and keeps what the negatives differ in; under each key what it "
+        "differs in besides its crop."
     )
     return join(
         [
-            element("div", element("table", element("thead", head), element("tbody", *lines), class_="roles"), class_="scroll"),
+            element("div", table, class_="scroll"),
             element("p", text, class_="caption"),
         ]
     )  # fmt: skip
@@ -263,14 +290,27 @@ def _query(query: Query, ground: Ground) -> Html:
         name = clean(dataset.place_ids[dataset.place[row]])
         where = position_words(*dataset.lonlat[row])
         uri = picture_uri(ground.tier.pixels[row], ground.tier, px=px)
-        figure = _figure(uri, alt=f"{kind}: place {name} {ground.date_words(row)}", caption=caption, class_=kind)
-        return element("div", figure, class_="cell", title=f"place {name}{', ' + where if where else ''}, {ground.date_words(row)}")
+        figure = _figure(
+            uri, alt=f"{kind}: place {name} {ground.date_words(row)}", caption=caption, class_=kind
+        )
+        return element(
+            "div",
+            figure,
+            class_="cell",
+            title=f"place {name}{', ' + where if where else ''}, {ground.date_words(row)}",
+        )
 
-    cells = [cell(query.row, join([element("b", "query"), Html("<br>"), ground.date_words(query.row)]), "query")]
+    cells = [
+        cell(query.row, join([element("b", "query"), Html("<br>"), ground.date_words(query.row)]), "query")
+    ]
     for row, similarity, right in zip(query.nearest, query.similarity, query.right, strict=True):
         mark = element("b", "✓ same place" if right else "✗ other", class_="mark")
         date = f"{ground.date_words(int(row))}"
         cells.append(
-            cell(int(row), join([mark, Html("<br>"), date, Html("<br>"), f"{similarity:.3f}"]), "right" if right else "wrong")
+            cell(
+                int(row),
+                join([mark, Html("<br>"), date, Html("<br>"), f"{similarity:.3f}"]),
+                "right" if right else "wrong",
+            )
         )
     return element("div", *cells, class_="strip")

@@ -73,7 +73,9 @@ def find_ground(run: Run, data: Path | None = None) -> Ground:
 def _find_dataset(run: Run, data: Path | None) -> Dataset:
     told = run.config.get("data")
     if data is None and not isinstance(told, str):
-        raise DatasetError("the run does not say which dataset it was trained on; say where it lies with --data")
+        raise DatasetError(
+            "the run does not say which dataset it was trained on; say where it lies with --data"
+        )
     written = Path(str(told))
     # A relative path was relative to where the command ran: a folder that was moved whole keeps its neighbours.
     places = [data] if data is not None else [written, run.path.parent / written.name]

@@ -74,5 +74,9 @@ def choose_rows(ground: Ground, *, num_places: int, seed: int) -> tuple[np.ndarr
     if len(chosen) < total:
         which = f"{len(chosen):,} of {which}, drawn with seed {seed}"
     whole = int(ground.num_dates[chosen].sum())
-    some = f"{len(rows):,} of their {whole:,} patches" if len(rows) < whole else count(len(rows), "patch", "patches")
+    some = (
+        f"{len(rows):,} of their {whole:,} patches"
+        if len(rows) < whole
+        else count(len(rows), "patch", "patches")
+    )
     return rows, f"{some} of {which}" if len(rows) == whole else f"{which}: {some}, evenly over the dates"

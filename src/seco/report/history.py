@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seco.report.facts import Run
-from seco.report.markup import count
+from seco.report.markup import clean, count
 
 MAX_LINE_POINTS = 600
 """Points of one line; a chart is some 500 pixels wide."""
@@ -17,7 +17,8 @@ KINDS = (
     ("loss", "Loss of each head", "number", "lower is better; heads with more negatives start higher"),
     ("accuracy", "Queries that find their positive", "percent", "among the batch's keys and all negatives of the head"),
     ("match", "The same, among the batch's keys alone", "percent", "so that queues of different length compare"),
-    ("probe", "Probe on held-out places", "percent", "does the nearest neighbour show the same place in another season (or the same label)?"),
+    ("probe", "Probe on held-out places", "percent",
+     "does the nearest neighbour show the same place in another season (or the same label)?"),
     ("samples_per_s", "Throughput", "number", "places a second, between two log lines"),
     ("lr", "Learning rate", "number", "warm-up and decay as logged"),
 )  # fmt: skip
@@ -38,9 +39,8 @@ def charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
         if mine:
             out.append(_chart(runs, mine, kind=kind, title=title, unit=unit, hint=hint))
     # A newer seco may log numbers that this one has no title for.
-    for key in sorted(set(keys) - taken)[:MAX_OTHERS]:
-        out.append(_chart(runs, [key], kind=key, title=key, unit="number", hint="as logged"))
-    return out
+    others = sorted(set(keys) - taken)[:MAX_OTHERS]
+    return out + [_chart(runs, [k], kind=k, title=clean(k), unit="number", hint="as logged") for k in others]
 
 
 def _is_number(value: Any) -> bool:
@@ -88,7 +88,9 @@ def state_words(run: Run) -> str:
         return "Nothing was logged yet: the run has just started, or was stopped before its first log line."
     left = run.seconds_left
     rest = f" If it still runs, about {clock(left)} are left at the rate last logged." if left else ""
-    kept = f" It holds the encoder of step {run.spec.num_steps:,}." if run.spec else " It holds no encoder yet."
+    kept = (
+        f" It holds the encoder of step {run.spec.num_steps:,}." if run.spec else " It holds no encoder yet."
+    )
     return f"Not finished: step {run.step:,}{of}, logged{when}. It is running or was interrupted.{rest}{kept}"
 
 
@@ -103,5 +105,6 @@ def clock(seconds: float) -> str:
 
 def mean_rate(run: Run) -> float | None:
     """Return the median of the rates logged, places a second."""
-    rates = [r for line in run.metrics if _is_number(r := line.get("samples_per_s")) and math.isfinite(r)]
+    logged = [line.get("samples_per_s") for line in run.metrics]
+    rates = [float(r) for r in logged if isinstance(r, (int, float)) and math.isfinite(r)]
     return float(np.median(rates)) if rates else None

@@ -51,7 +51,9 @@ def as_json(value: Any) -> Html:
 
     Numbers that are not finite, which JSON does not have, are null.
     """
-    text = json.dumps(_plain(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True)
+    text = json.dumps(
+        _plain(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True
+    )
     return Html(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 

@@ -71,7 +71,9 @@ def find_neighbours(held: Held, *, seed: int) -> Neighbours:
     places, num_days = np.unique(pairs[0], return_counts=True)
     places = places[num_days >= 2]
     if len(places) < 2:
-        raise TaskError(f"{len(places)} of the places shown have two dates; neighbours across seasons need two such places")
+        raise TaskError(
+            f"{len(places)} of the places shown have two dates; neighbours across seasons need two such places"
+        )
     at = dated[np.isin(held.place[dated], places)]
     place = np.searchsorted(places, held.place[at])
     near = _Search(features=held.features[at], place=place, day=days[at], alike=_alike(held, places))

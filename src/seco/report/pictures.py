@@ -59,4 +59,9 @@ def sprite(rows: np.ndarray, tier: TrainingTier, *, px: int) -> dict[str, object
     for i, row in enumerate(rows):
         y, x = divmod(i, columns)
         sheet[y * px : (y + 1) * px, x * px : (x + 1) * px] = patch_picture(tier.pixels[row], tier, px=px)
-    return {"uri": data_uri(Image.fromarray(sheet), quality=74), "px": px, "columns": columns, "num": len(rows)}
+    return {
+        "uri": data_uri(Image.fromarray(sheet), quality=74),
+        "px": px,
+        "columns": columns,
+        "num": len(rows),
+    }

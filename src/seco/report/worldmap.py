@@ -93,4 +93,6 @@ def held_out_blocks(run: Run, ground: Ground) -> list[list[float]]:
     edge = split.block_deg
     centres = np.stack([boxes[held, 0] + boxes[held, 2], boxes[held, 1] + boxes[held, 3]], 1) / 2
     cells = {(math.floor((x + 180) / edge), math.floor((y + 90) / edge)) for x, y in centres.tolist()}
-    return [[i * edge - 180, j * edge - 90, (i + 1) * edge - 180, (j + 1) * edge - 90] for i, j in sorted(cells)]
+    return [
+        [i * edge - 180, j * edge - 90, (i + 1) * edge - 180, (j + 1) * edge - 90] for i, j in sorted(cells)
+    ]
