@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+import seco
 from seco import config as configs
 from seco.data.sheet import as_rgb
 from seco.errors import ConfigError
@@ -65,6 +66,8 @@ def _change(ground: Ground, place: int) -> float:
 
 def seasonal_sheet(ground: Ground, *, seed: int) -> Html:
     """Return places down and dates across, with dates."""
+    if int(ground.num_dates.max()) < 2:
+        return _single_dates(ground, seed=seed)
     num = min(SHEET_PLACES, len(ground.num_dates))
     chosen = np.sort(np.random.default_rng(seed).permutation(len(ground.num_dates))[:num])
     lines = []
@@ -93,6 +96,20 @@ def seasonal_sheet(ground: Ground, *, seed: int) -> Html:
         f"{some} What changes along a line is what an encoder may learn to see through."
     )
     return join([element("div", *lines, class_="sheet"), element("p", text, class_="caption")])
+
+
+def _single_dates(ground: Ground, *, seed: int) -> Html:
+    """Return some places side by side, and say that there are no seasons."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(ground.num_dates))[:MAX_DATES])
+    cells = [
+        _figure(picture_uri(ground.tier.pixels[r], ground.tier, px=_px(ground, SHEET_PX)),
+                alt=f"place {ground.dataset.place_ids[p]}", caption=ground.dataset.labels[r] or ground.date_words(r))
+        for p in chosen.tolist()
+        for r in [int(ground.dataset.first_row[p])]
+    ]  # fmt: skip
+    text = f"Each place has one date, so there are no seasons to compare; {len(cells)} of {count(len(ground.num_dates), 'place')}."
+    strip = element("div", element("div", *cells, class_="strip"), class_="sheet")
+    return join([strip, element("p", text, class_="caption")])
 
 
 def _px(ground: Ground, wanted: int) -> int:
@@ -166,7 +183,8 @@ def _config(run: Run) -> Pretrain:
     try:
         return configs.build(Pretrain, run.config)
     except ConfigError as err:
-        raise ConfigError(f"the run's settings are not those of this seco: {err}") from err
+        why = str(err).split("; known:")[0]
+        raise ConfigError(f"the run's settings are not those of seco {seco.__version__}: {why}") from err
 
 
 def _place_line(seen: Preview, looked: Looked, ground: Ground, i: int) -> Html:

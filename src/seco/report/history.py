@@ -86,6 +86,8 @@ def state_words(run: Run) -> str:
         return f"Finished: {count(run.num_steps or 0, 'step')}; last line logged{when}."
     if not run.metrics:
         return "Nothing was logged yet: the run has just started, or was stopped before its first log line."
+    if run.num_steps is None:
+        return f"Step {run.step:,} was logged last{when}; how many there were to be is not known."
     left = run.seconds_left
     rest = f" If it still runs, about {clock(left)} are left at the rate last logged." if left else ""
     kept = (

@@ -82,8 +82,10 @@ def _heading(page: Sections) -> Html:
     if not isinstance(ground, Ground) or not (ground.part == TRAIN).any():
         return escape(name)
     places = int((ground.part == TRAIN).sum())
-    most = int(ground.num_dates[ground.part == TRAIN].max())
-    return escape(f"{name} on {count(places, 'place')}" + (f", {most} dates each" if most > 1 else ""))
+    num_dates = ground.num_dates[ground.part == TRAIN]
+    most = int(num_dates.max())
+    each = f"{'up to ' if int(num_dates.min()) < most else ''}{most} dates each"
+    return escape(f"{name} on {count(places, 'place')}" + (f", {each}" if most > 1 else ""))
 
 
 def _strip(page: Sections) -> Html:
@@ -99,7 +101,7 @@ def _lede(page: Sections) -> Html:
     (run,) = page.runs
     config = run.config
     what = [
-        clean(config.get("encoder") or "encoder unknown"),
+        clean(config.get("encoder") or (run.spec.arch if run.spec else "encoder unknown")),
         count(run.num_steps, "step")
         + (f" of {config.get('batch_size')} places" if config.get("batch_size") else "")
         if run.num_steps
@@ -112,7 +114,7 @@ def _lede(page: Sections) -> Html:
 def _foot(page: Sections) -> Html:
     stamps = [r.last_logged for r in page.runs if r.last_logged]
     when = f" Last log line: {max(stamps):%Y-%m-%d %H:%M} UTC." if stamps else ""
-    land = " Land: global-land-mask (NOAA GLOBE)." if page.data["land"] else ""
+    land = " Land: global-land-mask (NOAA GLOBE)." if page.data["maps"] else ""
     return escape(
         f"Made by seco {seco.__version__}; this file is complete in itself and asks nothing of a network.{when}{land}"
     )

@@ -16,7 +16,7 @@ from seco.report.markup import Html, clean, count, element, join
 from seco.report.neighbours import find_neighbours
 from seco.report.options import Report
 from seco.report.pictures import sprite
-from seco.report.worldmap import land_picture, map_data
+from seco.report.worldmap import map_data
 
 MAX_DETAILED = 4
 """Runs whose views, neighbours and embedding are shown: each takes seconds and pictures."""
@@ -58,7 +58,7 @@ class Sections:
     def __init__(self, runs: Sequence[Run], report: Report, scores: compare.Scores, say: Say) -> None:
         """Open the data of every run."""
         self.runs, self.report, self.scores, self.say = list(runs), report, scores, say
-        self.data: dict[str, Any] = {"charts": [], "maps": [], "embeddings": [], "land": None}
+        self.data: dict[str, Any] = {"charts": [], "maps": [], "embeddings": []}
         self.grounds: dict[str, Ground | SecoError] = {r.label: self._open(r) for r in runs}
         self.detailed = self.runs[:MAX_DETAILED]
 
@@ -141,7 +141,6 @@ class Sections:
     def _map(self) -> Html:
         def one(run: Run, ground: Ground) -> Html:
             data = map_data(run, ground, seed=self.report.seed)
-            self.data["land"] = self.data["land"] or land_picture()
             self.data["maps"].append(data)
             told = ", ".join(f"{n:,} {p}" for n, p in zip(data["counts"], data["parts"], strict=True))
             said = [f"{count(data['num_known'], 'place')}: {told}."]
@@ -278,8 +277,8 @@ class Sections:
         how = " and ".join(dict.fromkeys(p["how"] for p in panels))
         text = (
             f"Features of {count(len(rows), 'patch', 'patches')}, from {members[0][1].words}, in two dimensions ({how}). "
-            "Near points look alike to the encoder; distances between far groups mean little. Point at one to see its patch, "
-            "click to keep it."
+            "Near points look alike to the encoder; distances between far groups mean little. Point at one to see its "
+            "patch, click to keep it."
         )
         box = element("div", class_="embedding", data_embedding=len(self.data["embeddings"]) - 1)
         return join([box, element("p", " ".join([text, *why, *notes]), class_="caption")])

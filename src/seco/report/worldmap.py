@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from seco.data.split import place_boxes, split_by_block
@@ -17,28 +18,50 @@ from seco.report.markup import clean
 from seco.report.pictures import data_uri, sprite
 
 WIDTH_PX = 1440
-TOP_DEG, BOTTOM_DEG = 84.0, -60.0
-"""What the map shows: there is no place to learn from in Antarctica."""
+Bounds = tuple[float, float, float, float]
+WORLD: Bounds = (-180.0, -60.0, 180.0, 84.0)
+"""What a map of the world shows: few learn from places in Antarctica."""
+MIN_SPAN_DEG = 24.0
+"""Closer than this, coasts tell nobody where a place is."""
 MAX_POINTS = 12_000
 MAX_PICTURES = 1600
 GREY = 128
 
 
-def land_picture() -> str:
+def land_picture(bounds: Bounds) -> str:
     """Draw the land as a `data:` address: one grey, opaque where there is land, so that it fits light and dark.
+
+    Args:
+        bounds: west, south, east, north, degrees.
 
     Raises:
         DatasetError: the package that holds the land mask is missing.
     """
     percent = land_mask().percent
-    factor = percent.shape[1] // WIDTH_PX
-    rows = percent.shape[0] // factor
-    share = percent[: rows * factor].reshape(rows, factor, WIDTH_PX, factor).mean((1, 3))
-    top, bottom = (round((90 - lat) / 180 * rows) for lat in (TOP_DEG, BOTTOM_DEG))
+    per_deg = percent.shape[1] / 360
+    west, south, east, north = bounds
+    left, right = round((west + 180) * per_deg), round((east + 180) * per_deg)
+    cells = percent[round((90 - north) * per_deg) : round((90 - south) * per_deg), left:right]
+    factor = max(1, cells.shape[1] // WIDTH_PX)
+    rows, columns = cells.shape[0] // factor, cells.shape[1] // factor
+    share = cells[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor).mean((1, 3))
     # A few levels are enough for a smooth coast, and compress far better than all.
-    alpha = (np.round(share[top:bottom] / 100 * 6) * 42).clip(0, 255).astype(np.uint8)
-    grey = np.full_like(alpha, GREY)
-    return data_uri(Image.fromarray(np.stack([grey, alpha], -1)), kind="PNG")
+    alpha = (np.round(share / 100 * 6) * 42).clip(0, 255).astype(np.uint8)
+    return data_uri(Image.fromarray(np.stack([np.full_like(alpha, GREY), alpha], -1)), kind="PNG")
+
+
+def frame(lonlat: Float[np.ndarray, "places 2"]) -> Bounds:
+    """Return what to show: the surroundings of the places, or the world where they lie far apart."""
+    west, south = lonlat.min(0)
+    east, north = lonlat.max(0)
+    width = max(MIN_SPAN_DEG, 1.5 * (east - west), 2.6 * (north - south))
+    if width > 140 or south < WORLD[1] or north > WORLD[3]:
+        return WORLD if south >= WORLD[1] and north <= WORLD[3] else (-180.0, -90.0, 180.0, 90.0)
+    centre_lon, centre_lat = (west + east) / 2, (south + north) / 2
+    height = width * 0.42
+    left = float(np.clip(np.round(centre_lon - width / 2), -180, 180 - np.ceil(width)))
+    bottom = float(np.clip(np.round(centre_lat - height / 2), -90, 90 - np.ceil(height)))
+    return left, bottom, left + float(np.ceil(width)), bottom + float(np.ceil(height))
 
 
 def map_data(run: Run, ground: Ground, *, seed: int) -> dict[str, Any]:
@@ -63,6 +86,7 @@ def map_data(run: Run, ground: Ground, *, seed: int) -> dict[str, Any]:
         "name": [clean(dataset.place_ids[p]) for p in shown],
         "dates": ground.num_dates[shown].tolist(),
     }
+    bounds = frame(lonlat[known])
     pictures = None
     if len(shown) <= MAX_PICTURES:
         middle = [int(dataset.first_row[p] + ground.num_dates[p] // 2) for p in shown]
@@ -70,7 +94,7 @@ def map_data(run: Run, ground: Ground, *, seed: int) -> dict[str, Any]:
         points["date"] = [ground.date_words(r) for r in middle]
     return {
         "points": points, "parts": parts, "counts": [int((ground.part[known] == p).sum()) for p in parts],
-        "sprite": pictures, "top": TOP_DEG, "bottom": BOTTOM_DEG, "blocks": held_out_blocks(run, ground),
+        "sprite": pictures, "bounds": bounds, "land": land_picture(bounds), "blocks": held_out_blocks(run, ground),
         "num_known": len(known), "num_places": len(lonlat), "num_shown": len(shown),
     }  # fmt: skip
 

@@ -38,21 +38,24 @@ function inBox(canvas, e) {
 for (const box of document.querySelectorAll(".map")) {
   const map = DATA.maps[+box.dataset.map], points = map.points, hidden = new Set();
   const stage = make("div", { class: "stage" }), canvas = make("canvas", { role: "img", "aria-label": "Map of the places" });
-  const land = make("img", { alt: "Land", src: DATA.land });
+  const land = make("img", { alt: "Land", src: map.land });
   stage.append(land, canvas);
   box.append(stage);
   let xs = [], ys = [], shown = -1;
 
   function draw() {
-    const width = stage.clientWidth, height = (width * (map.top - map.bottom)) / 360;
+    const [west, south, east, north] = map.bounds;
+    // Of a small region a degree of longitude is drawn as long as it is in its middle.
+    const shrink = east - west < 180 ? Math.cos(((south + north) / 360) * Math.PI) : 1;
+    const width = stage.clientWidth, height = (width * (north - south)) / ((east - west) * shrink);
     const context = fitted(canvas, width, height);
-    const px = (lon) => ((lon + 180) / 360) * width, py = (lat) => ((map.top - lat) / (map.top - map.bottom)) * height;
+    const px = (lon) => ((lon - west) / (east - west)) * width, py = (lat) => ((north - lat) / (north - south)) * height;
     context.fillStyle = cssColour("--shade");
     context.strokeStyle = cssColour("--part-1");
     context.lineWidth = 0.6;
-    for (const [west, south, east, north] of map.blocks) {
-      context.fillRect(px(west), py(north), px(east) - px(west), py(south) - py(north));
-      context.strokeRect(px(west), py(north), px(east) - px(west), py(south) - py(north));
+    for (const [w, s, e, n] of map.blocks) {
+      context.fillRect(px(w), py(n), px(e) - px(w), py(s) - py(n));
+      context.strokeRect(px(w), py(n), px(e) - px(w), py(s) - py(n));
     }
     xs = points.lon.map(px);
     ys = points.lat.map(py);
