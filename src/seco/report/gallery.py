@@ -107,7 +107,8 @@ def _single_dates(ground: Ground, *, seed: int) -> Html:
         for p in chosen.tolist()
         for r in [int(ground.dataset.first_row[p])]
     ]  # fmt: skip
-    text = f"Each place has one date, so there are no seasons to compare; {len(cells)} of {count(len(ground.num_dates), 'place')}."
+    text = "Each place has one date, so there are no seasons to compare; "
+    text += f"{len(cells)} of {count(len(ground.num_dates), 'place')}."
     strip = element("div", element("div", *cells, class_="strip"), class_="sheet")
     return join([strip, element("p", text, class_="caption")])
 

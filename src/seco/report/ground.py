@@ -33,14 +33,14 @@ class Ground:
     part: np.ndarray
     num_dates: np.ndarray
 
-    def rows_of(self, place: int, *, most: int = MAX_DATES) -> np.ndarray:
+    def rows_of(self, place: int | np.integer, *, most: int = MAX_DATES) -> np.ndarray:
         """Return the patches of a place, evenly chosen over its dates where there are more than `most`."""
         rows = self.dataset.first_row[place] + np.arange(self.num_dates[place])
         if len(rows) > most:
             rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
         return rows
 
-    def date_words(self, row: int) -> str:
+    def date_words(self, row: int | np.integer) -> str:
         """Return the day of a patch, or the empty string."""
         date = self.dataset.dates[row]
         return "" if np.isnat(date) else str(date)
