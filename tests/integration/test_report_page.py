@@ -23,6 +23,12 @@ FLAGS = (
 )  # fmt: skip
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\">"
 PX, DATES = 16, 6
+LAND = (
+    (-120, 56), (-98, 38), (-81, 33), (-102, 23), (-60, -4), (-56, -15), (-66, -35), (-71, -52), (-4, 40), (11, 49),
+    (24, 61), (38, 55), (69, 62), (102, 64), (130, 62), (116, 33), (78, 22), (101, 16), (46, 24), (10, 25), (20, 2),
+    (27, -14), (24, -29), (134, -24),
+)  # fmt: skip
+"""Longitude and latitude of the places: one a block, of many kinds of land and climate."""
 
 
 def _write_dataset(out: Path) -> Path:
@@ -35,16 +41,15 @@ def _write_dataset(out: Path) -> Path:
         licence=HOSTILE,
         provenance={"importer": HOSTILE},
     ) as writer:
-        for i in range(24):
+        for i, (west, north) in enumerate(LAND):
             texture = rng.integers(20, 200, (3, 1, 1)) + rng.integers(0, 50, (3, PX, PX))
-            west, north = -165.0 + 14 * i, 60.0 - 9 * (i % 11)
             for j in range(DATES):
                 pixels = np.clip(texture * (0.6 + 0.1 * j), 0, 255).astype(np.uint8)
                 writer.add(
                     Patch(
                         place=f"{HOSTILE}{i}" if i % 5 == 0 else f"place-{i}", pixels=pixels, label=f"{HOSTILE}{i % 3}",
                         date=datetime.date(2020, 1 + 2 * j, 3), item=f"{i}-{j}", lon=west + 0.08, lat=north - 0.08,
-                        crs="EPSG:4326", transform=(0.01, 0.0, west, 0.0, -0.01, north),
+                        crs="EPSG:4326", transform=(0.01, 0.0, float(west), 0.0, -0.01, float(north)),
                     )
                 )  # fmt: skip
     return out
@@ -168,8 +173,9 @@ def test_hostile_names_stay_text(visit):
     box = page.locator(".map canvas")
     box.scroll_into_view_if_needed()
     at = page.evaluate(
-        """() => { const m = DATA.maps[0], c = document.querySelector('.map canvas').getBoundingClientRect(), b = m.bounds;
-        return {x: (m.points.lon[0] - b[0]) / (b[2] - b[0]) * c.width, y: (b[3] - m.points.lat[0]) / (b[3] - b[1]) * c.height}; }"""
+        """() => { const m = DATA.maps[0], p = m.points, [w, s, e, n] = m.bounds;
+        const c = document.querySelector('.map canvas').getBoundingClientRect();
+        return {x: (p.lon[0] - w) / (e - w) * c.width, y: (n - p.lat[0]) / (n - s) * c.height}; }"""
     )
     box.hover(position=at)
     assert page.locator("#tip b").first.inner_text() == f"{HOSTILE}0"
@@ -217,7 +223,8 @@ def test_the_selector_recolours_the_embedding(visit):
         page.locator(".embedding").get_by_role("button", name=name, exact=True).click()
         assert page.locator(".embedding").get_attribute("data-colouring") == name
         seen[name] = page.evaluate(picture)
-    assert len({s[0] for s in seen.values()}) == len({s[1] for s in seen.values()}) == len(seen)
+    assert len({"".join(s) for s in seen.values()}) == len(seen)
+    assert all(a != b for a, b in zip(seen["label"], seen["latitude"], strict=True))  # every panel
     assert page.locator(".embedding .ramp").inner_text().count("°") == 2
     page.get_by_role("button", name="patches", exact=True).click()
     assert page.evaluate(picture)[0] != seen["latitude"][0]
@@ -326,7 +333,8 @@ def test_the_text_has_enough_contrast(visit):
             """() => { const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map(v => { v /= 255;
             return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }); return .2126 * r + .7152 * g + .0722 * b; };
             const ground = light(getComputedStyle(document.body).backgroundColor);
-            return ['.lede', '.caption', 'h2', 'nav a', '.facts dt', '.verdict', '.role.pull', '.role.push', '.mark', 'figcaption']
+            return ['.lede', '.caption', 'h2', 'nav a', '.facts dt', '.verdict', '.role.pull', '.role.push', '.mark',
+                    'figcaption', '.missing']
               .map(s => [s, light(getComputedStyle(document.querySelector(s)).color)])
               .map(([s, l]) => [s, (Math.max(l, ground) + .05) / (Math.min(l, ground) + .05)]); }"""
         )

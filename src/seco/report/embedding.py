@@ -123,8 +123,9 @@ def colourings(ground: Ground, rows: np.ndarray) -> tuple[list[dict[str, Any]], 
     out: list[dict[str, Any]] = []
     notes: list[str] = []
     dataset = ground.dataset
-    if any(dataset.labels[r] for r in rows):
-        out.append(_labels([clean(dataset.labels[r] or "") for r in rows]))
+    labels = [clean(ground.label(r) or "") for r in rows]
+    if any(labels):
+        out.append(_labels(labels))
     has_position = bool(np.isfinite(dataset.lonlat[rows]).all())
     makers: tuple[tuple[str, Callable[[], LabelRaster]], ...] = (
         ("land cover", land_cover),

@@ -103,7 +103,7 @@ def _single_dates(ground: Ground, *, seed: int) -> Html:
     chosen = np.sort(np.random.default_rng(seed).permutation(len(ground.num_dates))[:MAX_DATES])
     cells = [
         _figure(picture_uri(ground.tier.pixels[r], ground.tier, px=_px(ground, SHEET_PX)),
-                alt=f"place {ground.dataset.place_ids[p]}", caption=ground.dataset.labels[r] or ground.date_words(r))
+                alt=f"place {ground.dataset.place_ids[p]}", caption=ground.label(r) or ground.date_words(r))
         for p in chosen.tolist()
         for r in [int(ground.dataset.first_row[p])]
     ]  # fmt: skip
@@ -121,7 +121,7 @@ def place_words(ground: Ground, place: int) -> Html:
     """Return a place's name, position, part and label."""
     dataset = ground.dataset
     row = int(dataset.first_row[place])
-    label = dataset.labels[row]
+    label = ground.label(row)
     part = str(ground.part[place])
     said: list[Child] = [element("b", dataset.place_ids[place])]
     where = position_words(*dataset.lonlat[row])

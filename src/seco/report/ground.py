@@ -45,6 +45,11 @@ class Ground:
         date = self.dataset.dates[row]
         return "" if np.isnat(date) else str(date)
 
+    def label(self, row: int | np.integer) -> str | None:
+        """Return the label of a patch, None where it has none."""
+        name: str | None = self.dataset.index["label"][int(row)].as_py()
+        return name
+
     def draw(self, part: str, num: int, *, seed: int) -> np.ndarray:
         """Draw `num` places of a part, in order."""
         there = np.flatnonzero(self.part == part)

@@ -79,8 +79,10 @@ def test_a_file_asked_for_must_be_good_and_one_that_was_found_need_not(run, cont
 
 def test_the_verdict_says_how_far_and_how_sure(scores_of):
     rows = scores_of(
-        {"value": 0.5, "ci_low": 0.45, "ci_high": 0.55}, {"encoder": "colour", "value": 0.52, "ci_low": 0.5, "ci_high": 0.6},
-        {"encoder": "random:x", "value": 0.3, "ci_low": 0.2, "ci_high": 0.4}, {"encoder": "other", "value": 0.5, "ci_low": None},
+        {"value": 0.5, "ci_low": 0.45, "ci_high": 0.55},
+        {"encoder": "colour", "value": 0.52, "ci_low": 0.5, "ci_high": 0.6},
+        {"encoder": "random:x", "value": 0.3, "ci_low": 0.2, "ci_high": 0.4},
+        {"encoder": "other", "value": 0.5, "ci_low": None},
     ).rows  # fmt: skip
     assert compare.verdict(rows[0], rows[1:]) == (
         "2.0 points below colour statistics (intervals overlap); 20.0 points above random x (intervals apart); "

@@ -173,16 +173,15 @@ def test_many_bands_of_another_type(make_dataset, tmp_path):
 
 
 @pytest.mark.parametrize(("args", "words"), [
-    (["nowhere"], "not a folder"), (["."], "holds no run"), (["RUN", "--scores", "no.json"], "cannot read scores no.json"),
-    (["RUN", "--places", "1"], "at least 2"), (["RUN", "--seed", "-1"], "seed -1"), (["RUN", "--out", "FILE"], "cannot write"),
+    (["nowhere"], "not a folder"), (["deep"], "runs in it: run"), (["RUN", "--out", "FILE"], "cannot write"),
+    (["RUN", "--scores", "no.json"], "cannot read scores no.json"), (["RUN", "--places", "1"], "at least 2"),
+    (["RUN", "--seed", "-1"], "seed -1"),
 ])  # fmt: skip
 def test_what_cannot_be_done_is_one_line(args, words, run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    shutil.copytree(run, tmp_path / "deep" / "run") if args == ["."] else None
+    shutil.copytree(run, tmp_path / "deep" / "run")
     args = [{"RUN": str(run), "FILE": str(tmp_path / "file")}.get(a, a) for a in args]
-    if args == ["."]:
-        args = [str(tmp_path / "deep")]
     assert main(["report", *args]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

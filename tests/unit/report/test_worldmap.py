@@ -31,11 +31,12 @@ def test_land_lies_where_it_should(bounds):
 
 def test_the_frame_holds_every_place_and_is_the_world_where_they_are_far_apart():
     assert frame(np.array([[-120.0, 40.0], [140.0, -30.0]])) == WORLD
-    for points in ([[8.6, 39.3]], [[-8.6, 39.3], [22.0, 59.0]], [[179.0, 80.0]], [[-179.5, -59.0]]):
-        points = np.array(points)
+    for places in ([[8.6, 39.3]], [[-8.6, 39.3], [22.0, 59.0]], [[179.0, 80.0]], [[-179.5, -59.0]]):
+        points = np.array(places)
         west, south, east, north = frame(points)
-        assert west >= -180 and east <= 180 and south >= -90 and north <= 90
-        assert (points >= [west, south]).all() and (points <= [east, north]).all()
+        assert -180 <= west < east <= 180
+        assert -90 <= south < north <= 90
+        assert ((points >= [west, south]) & (points <= [east, north])).all()
     assert frame(np.array([[0.0, -80.0], [100.0, 10.0]]))[1] == -90
 
 
