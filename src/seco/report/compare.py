@@ -164,7 +164,7 @@ def encoder_words(name: str) -> str:
 
 def headlines(scores: Scores, runs: Sequence[Run]) -> Html:
     """Return a card for each of the first questions that the runs were asked: the run's number over those of the others."""
-    names = [run.path.name for run in runs]
+    names = [run.name for run in runs]
     cards: list[Html] = []
     for task, probe, metric in HEADLINES:
         rows = [
@@ -249,7 +249,7 @@ def _class(kind: str) -> str:
 
 def bars(scores: Scores, runs: Sequence[Run]) -> Html:
     """Return a panel of bars a task."""
-    names = {run.path.name for run in runs}
+    names = {run.name for run in runs}
     panels = []
     kinds = dict.fromkeys((r["task"], r["metric"]) for r in scores.rows if r["metric"] in BARS)
     for task, metric in kinds:
@@ -283,7 +283,7 @@ PERCENTS = ("value", "low", "high", "spread", "balanced_accuracy", "majority")
 
 def table(scores: Scores, runs: Sequence[Run]) -> Html:
     """Return the table of all rows; the page sorts and filters it."""
-    names = {run.path.name for run in runs}
+    names = {run.name for run in runs}
     used = [c for c in COLUMNS if any(r.get(c[0]) is not None for r in scores.rows)]
     heads = [
         element(

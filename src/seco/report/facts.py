@@ -30,6 +30,7 @@ class Run:
     """A run as its folder tells it.
 
     Attributes:
+        path: as it was given, so that a page says no more of a machine than its reader asked for.
         label: the folder's name, with more of its path where two runs share it.
         config, environment, started: as written; empty where missing.
         metrics: log lines that could be read.
@@ -49,6 +50,11 @@ class Run:
     spec: EncoderSpec | None
     last_logged: datetime.datetime | None
     notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the folder: what result rows call the run's encoder."""
+        return self.path.name
 
     @property
     def num_steps(self) -> int | None:
@@ -90,8 +96,12 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     Raises:
         ConfigError: a folder is not there, or holds no run.
     """
-    unique = list(dict.fromkeys(p.resolve() for p in paths))
-    return [read_run(path, label=label) for path, label in zip(unique, _labels(unique), strict=True)]
+    unique: dict[Path, Path] = {}
+    for path in paths:
+        # `.` and `..` have no name to be called by.
+        unique.setdefault(path.resolve(), path if path.name not in ("", "..") else path.resolve())
+    labels = _labels(list(unique))
+    return [read_run(path, label=label) for path, label in zip(unique.values(), labels, strict=True)]
 
 
 def _labels(paths: Sequence[Path]) -> list[str]:

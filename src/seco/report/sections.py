@@ -103,7 +103,7 @@ class Sections:
     def _scores(self) -> Html:
         scores = self.scores
         known = {r["encoder"] for r in scores.rows}
-        unknown = [r for r in self.runs if r.path.name not in known]
+        unknown = [r for r in self.runs if r.name not in known]
         if not scores.rows:
             hint = "no scores*.json in the run folder or beside it; make one with `seco evaluate ... --json scores.json`"
             return join([missing(hint), *[note(n) for n in scores.notes]])

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,16 @@ def test_a_run_given_twice_is_read_once_and_names_are_told_apart(finished, run):
     assert [r.label for r in read_runs([finished, finished])] == ["run"]
     labels = [r.label for r in read_runs([finished, run])]
     assert labels == [f"{finished.parent.name}/run", f"{run.parent.name}/run"]
+
+
+def test_paths_are_told_as_they_were_given(run, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    (found,) = read_runs([Path("run"), run])
+    assert (found.path, found.name) == (Path("run"), "run")
+    assert command_again(found) == "seco pretrain --config run/config.yaml --out run-again"
+    monkeypatch.chdir(run)
+    (found,) = read_runs([Path()])
+    assert (found.path, found.label) == (run.resolve(), "run")
 
 
 def test_damaged_lines_are_left_out_and_counted(run):
