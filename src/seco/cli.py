@@ -61,6 +61,21 @@ COMMANDS = (
         example="seco dataset split places.seco --test-share 0.2 --block-deg 10",
     ),
     Command(
+        words=("planet", "build"), function="planet.build",
+        help="simulate a dataset: real geography, made-up imagery, every label known; needs no network",
+        example="seco planet build planet.seco --places 1000 --dates 5 --seed 0",
+    ),
+    Command(
+        words=("planet", "scenes"), function="planet.scenes",
+        help="the simulated planet as Sentinel-2 scenes: a STAC catalogue, rendered when read or on disk",
+        example="seco planet scenes planet --places 100 --from 2023-01-01 --to 2023-12-31 --seed 0",
+    ),
+    Command(
+        words=("planet", "serve"), function="planet.serve",
+        help="serve a planet's scenes and their STAC API on loopback, with faults if asked",
+        example="seco planet serve planet --port 8642 --stac-port 8643",
+    ),
+    Command(
         words=("views",), function="learn.views",
         help="draw what a method sees, and who is positive and negative for each head",
         example="seco views places.seco --method seco --out views.png",
@@ -79,6 +94,16 @@ COMMANDS = (
         words=("report",), function="report.report",
         help="write one page about runs: what they saw, learnt and came to, side by side",
         example="seco report run --out report --open",
+    ),
+    Command(
+        words=("convert",), function="use.convert",
+        help="make an encoder of a published checkpoint (SeCo, TorchGeo, MoCo, SSL4EO-S12, torchvision, timm), or back",
+        example="seco convert seco_resnet18_1m.ckpt seco-r18",
+    ),
+    Command(
+        words=("export",), function="use.export",
+        help="write an encoder for others: safetensors, timm, TorchGeo, ONNX, or a folder for a model hub",
+        example="seco export run encoder.onnx --format onnx",
     ),
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ A setting is a dataclass field made by `setting`, whose help text is its documen
 
 import argparse
 import dataclasses
+import datetime
 import math
 import types
 import typing
@@ -105,6 +106,8 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
         return tuple(_convert(name, p, inner[0]) for p in parts if p != "")
     if dataclasses.is_dataclass(kind):
         return build(typing.cast(type, kind), value)
+    if kind is datetime.date:
+        return value if type(value) is datetime.date else datetime.date.fromisoformat(value)
     if kind is bool:
         if isinstance(value, bool):
             return value

@@ -2,22 +2,29 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from seco.config import setting
 from seco.errors import ConfigError, DatasetError, FetchError
 from seco.runs import CONFIG_NAME, cache_folder, write_rows
 
 TASKS = ("landcover", "climate", "season", "place")
+PLANET_TASKS = ("label", "climate", "season", "place")
+PLANET_DATES, PLANET_PX = 6, 66
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
     """Settings of the demo: small enough for two cores and a few minutes."""
 
+    source: Literal["auto", "bluemarble", "planet"] = setting(
+        "auto",
+        "bluemarble: real imagery; planet: a simulated Earth, which needs no network; "
+        "auto: the planet where Blue Marble can neither be found nor fetched",
+    )
     data: Path | None = setting(
         None,
         "folder of the twelve mosaics; default: $SECO_DATA/bluemarble, else fetched once from NASA (21 MB)",
@@ -33,6 +40,10 @@ class Demo:
         if self.num_places < 50:
             raise ConfigError(
                 f"{self.num_places} places; the demo needs at least 50 to hold some out (--places)"
+            )
+        if self.source == "planet" and self.data is not None:
+            raise ConfigError(
+                "--source planet simulates its imagery; leave out --data, or say --source bluemarble"
             )
 
 
@@ -67,9 +78,7 @@ def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> li
 
     The folder then holds `dataset`, `seco` (the run), `scores.json`, `pictures` and `report` (the page about all of it).
     """
-    from seco.data import importing
     from seco.data.dataset import open_dataset
-    from seco.data.importers.bluemarble import Options as Places
     from seco.data.sheet import draw_dataset_sheet
 
     started = time.perf_counter()
@@ -79,18 +88,19 @@ def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> li
 
     folder = out / "dataset"
     if not (folder / "dataset.json").is_file():
-        mosaics = find_mosaics(demo.data, say)
-        stage(
-            f"dataset: {demo.num_places} places around the world's cities, twelve months each, from {mosaics}"
-        )
-        options = Places(num_places=demo.num_places, seed=demo.seed)
-        importing.find("bluemarble").run(mosaics, folder, options)
+        _make_dataset(demo, folder, say, stage)
     dataset = open_dataset(folder)
     made_with = dataset.meta.provenance.get("options", {})
     if dataset.meta.num_places != demo.num_places or made_with.get("seed") != demo.seed:
         raise ConfigError(
             f"{folder} holds {dataset.meta.num_places} places of seed {made_with.get('seed')}, "
             f"asked are {demo.num_places} of seed {demo.seed}; choose another --out or remove it"
+        )
+    simulated = dataset.meta.provenance.get("importer") == "planet"
+    if demo.source != "auto" and simulated != (demo.source == "planet"):
+        raise ConfigError(
+            f"{folder} holds {'simulated' if simulated else 'Blue Marble'} imagery, --source asks for {demo.source}; "
+            "choose another --out or remove it"
         )
     pictures = out / "pictures"
     made = [draw_dataset_sheet(dataset, pictures / "seasons.png", num_places=6, seed=demo.seed)]
@@ -99,7 +109,7 @@ def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> li
     _train(demo, folder, out / "seco", say)
     made.append(_draw_curves(out / "seco", pictures / "curves.png"))
     stage("evaluation: SeCo against colour statistics and random weights, on places held out by block")
-    rows = _evaluate(demo, folder, out / "seco")
+    rows = _evaluate(demo, folder, out / "seco", PLANET_TASKS if simulated else TASKS)
     write_rows(out / "scores.json", rows)
     made.append(_draw_scores(rows, pictures / "scores.png"))
     stage("report: what it saw, learnt and came to, on one page")
@@ -115,6 +125,37 @@ def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> li
 def report_page(out: Path) -> Path:
     """Return where the demo in `out` leaves its page."""
     return out / "report" / "index.html"
+
+
+def _make_dataset(demo: Demo, folder: Path, say: Callable[[str], None], stage: Callable[[str], None]) -> None:
+    """Cut the dataset from Blue Marble, or simulate it where that is asked for or nothing else is to be had."""
+    from seco.data import importing
+    from seco.data.importers.bluemarble import Options as Places
+
+    mosaics = None
+    if demo.source != "planet":
+        try:
+            mosaics = find_mosaics(demo.data, say)
+        except DatasetError as err:
+            if demo.source == "bluemarble" or demo.data is not None:
+                raise
+            say(f"{err}\nso the demo goes on with simulated imagery")
+    if mosaics is None:
+        from seco.planet.build import build_dataset
+        from seco.planet.settings import Build
+
+        stage(
+            f"dataset: {demo.num_places} places around the world's cities on a simulated planet, "
+            f"{PLANET_DATES} dates each"
+        )
+        build = Build(
+            num_places=demo.num_places, seed=demo.seed, num_dates=PLANET_DATES, patch_px=PLANET_PX,
+            bands=("B02", "B03", "B04"),
+        )  # fmt: skip
+        build_dataset(build, folder)
+        return
+    stage(f"dataset: {demo.num_places} places around the world's cities, twelve months each, from {mosaics}")
+    importing.find("bluemarble").run(mosaics, folder, Places(num_places=demo.num_places, seed=demo.seed))
 
 
 def _draw_views(demo: Demo, folder: Path, out: Path) -> Path:
@@ -142,7 +183,7 @@ def _draw_curves(run: Path, out: Path) -> Path:
     return draw_curves([run], out)
 
 
-def _evaluate(demo: Demo, folder: Path, run: Path) -> list[dict[str, Any]]:
+def _evaluate(demo: Demo, folder: Path, run: Path, tasks: Sequence[str]) -> list[dict[str, Any]]:
     from seco.probes import evaluation
     from seco.report.scores import print_scores
     from seco.use.load import load_encoder
@@ -150,7 +191,7 @@ def _evaluate(demo: Demo, folder: Path, run: Path) -> list[dict[str, Any]]:
     names = (str(run), f"random:{demo.encoder}", "colour")
     encoders = [load_encoder(n, device=demo.device) for n in names]
     rows: list[dict[str, Any]] = []
-    for name in TASKS:
+    for name in tasks:
         task = evaluation.find(name)
         wanted = ("all",) if name in ("season", "place") else ("features",)
         options = task.Options(outputs=wanted, split_seeds=(demo.seed,))

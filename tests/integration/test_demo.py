@@ -69,14 +69,38 @@ def test_other_settings_in_the_same_folder_are_refused(demo, capsys):
     assert "120 places" in capsys.readouterr().err
 
 
-def test_without_mosaics_one_line_says_what_to_do(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def _no_mosaics(tmp_path, monkeypatch):
     monkeypatch.delenv("SECO_DATA", raising=False)
     monkeypatch.setenv("SECO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("seco.data.fetching.NASA", "http://127.0.0.1:9/none")
     monkeypatch.setattr("seco.data.fetching.TRIES", 1)
-    assert main(["demo", "--out", str(tmp_path / "out")]) == 2
+
+
+@pytest.mark.usefixtures("_no_mosaics")
+def test_without_mosaics_one_line_says_what_to_do(tmp_path, capsys):
+    assert main(["demo", "--source", "bluemarble", "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "--data" in error
     assert not (tmp_path / "out").exists()
     assert main(["demo", "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == 2
+    assert main(["demo", "--data", str(tmp_path), "--source", "planet", "--out", str(tmp_path / "out")]) == 2
+
+
+@pytest.mark.usefixtures("_no_mosaics")
+def test_without_mosaics_and_network_the_planet_serves(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["demo", "--out", str(out), *ARGS]) == 0
+    said = capsys.readouterr().out
+    assert "goes on with simulated imagery" in said
+    assert "simulated planet" in said
+    dataset = open_dataset(out / "dataset")
+    assert (dataset.meta.num_places, dataset.meta.num_patches) == (120, 720)
+    assert [b.name for b in dataset.meta.bands] == ["B02", "B03", "B04"]
+    rows = json.loads((out / "scores.json").read_text())["rows"]
+    assert {r["task"] for r in rows} == {"label", "climate", "season", "place"}
+    for name in ("seasons", "views", "curves", "scores"):
+        assert (out / "pictures" / f"{name}.png").is_file()
+    assert main(["demo", "--source", "bluemarble", "--out", str(out), *ARGS]) == 2
+    assert "holds simulated imagery" in capsys.readouterr().err

@@ -14,7 +14,8 @@ QA60_CLOUD_BITS = (1 << 10) | (1 << 11)
 
 AUTOMATIC = (
     # In order of preference: masks made for the purpose go before the scene classes, which miss thin cloud.
-    ("dlmask", ("s2_dlmask", "s2_mask", "dlmask")),
+    ("dlmask", ("s2_dlmask", "dlmask")),
+    ("earthnet", ("s2_mask",)),
     ("theia", ("clm",)),
     ("scl", ("scl", "s2_scl")),
     ("qa60", ("qa60",)),
@@ -24,8 +25,11 @@ AUTOMATIC = (
 """Rules and the names of the bands that they hold for."""
 
 RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    # GreenEarthNet: 0 clear, 1 cloud, 2 cloud shadow, 3 snow, 4 masked for other reasons.
-    "dlmask": lambda values: np.isin(values, (1, 2, 4)),
+    # GreenEarthNet's s2_dlmask follows CloudSEN12: 0 clear, 1 thick cloud, 2 thin cloud, 3 cloud shadow, 4 nothing known.
+    # Its own text calls 2 shadow and 3 snow, but its pixels are bright at 2, and at 3 dark in near infrared, in summer.
+    "dlmask": lambda values: np.isin(values, (1, 2, 3, 4)),
+    # EarthNet's s2_mask: 0 clear, 1 cloud, 2 cloud shadow, 3 snow, 4 masked for other reasons.
+    "earthnet": lambda values: np.isin(values, (1, 2, 4)),
     # MAJA: a bit a reason; any bit means cloud or its shadow.
     "theia": lambda values: values != 0,
     "scl": lambda values: np.isin(values, SCL_UNCLEAR),

@@ -6,11 +6,12 @@ only those that no task before it needed; an interrupted run goes on where it wa
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,11 +35,34 @@ BATCH_BYTES = 2**26
 """Most input of an encoder at a time, as floats."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Altered:
+    """A change of patches before they are encoded.
+
+    Attributes:
+        name: what it is, settings and version included: features are kept under it.
+        alter: from rows and their stored pixels (n, bands, px, px) to other stored numbers of the same shape.
+    """
+
+    name: str
+    alter: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
 class FeatureStore:
     """Features of one dataset by one encoder with one way to feed it."""
 
-    def __init__(self, encoder: FeatureExtractor, dataset: Dataset, options: EvaluationOptions) -> None:
+    def __init__(
+        self,
+        encoder: FeatureExtractor,
+        dataset: Dataset,
+        options: EvaluationOptions,
+        *,
+        altered: Altered | None = None,
+    ) -> None:
         """Open the store.
+
+        Args:
+            altered: what is done to patches first; they are encoded as they are where not given.
 
         Raises:
             DatasetError: the dataset lacks a band that the encoder needs.
@@ -50,7 +74,10 @@ class FeatureStore:
         self.encoder_fingerprint = encoder.fingerprint()
         picked = match(dataset.meta.bands, encoder.spec.bands)
         self.tier: TrainingTier = dataset.training([dataset.meta.bands[i].name for i in picked])
+        self.altered = altered
         made_of = [STORE_VERSION, self.encoder_fingerprint, self.tier.fingerprint, self.normalise, self.size]
+        if altered is not None:
+            made_of.append(altered.name)
         key = hashlib.blake2b(json.dumps(made_of).encode(), digest_size=8).hexdigest()
         self.folder: Path | None = cache_folder() / "features" / key if options.cache == "keep" else None
 
@@ -116,8 +143,11 @@ class FeatureStore:
     def _encode(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Encode one segment: every output, since heads cost next to nothing beside the features."""
         px = self.size or self.tier.patch_px
+        pixels = self.tier.pixels[rows]
+        if self.altered is not None:
+            pixels = self.altered.alter(rows, pixels)
         values = self.encoder.encode(
-            self.tier.pixels[rows], bands=self.tier.bands, normalise=self.normalise, stats=(self.tier.mean, self.tier.std),
+            pixels, bands=self.tier.bands, normalise=self.normalise, stats=(self.tier.mean, self.tier.std),
             size=self.size, outputs=self.encoder.outputs,
             batch_size=int(np.clip(BATCH_BYTES // (4 * len(self.tier.bands) * px * px), 1, 256)),
         )  # fmt: skip

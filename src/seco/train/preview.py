@@ -11,7 +11,7 @@ from seco.data.dataset import open_dataset
 from seco.data.tier import TrainingTier
 from seco.methods import _contract as methods
 from seco.train.places import Places, choose_places
-from seco.train.settings import Pretrain, make_viewer, resolve
+from seco.train.settings import USUAL_BATCH, Pretrain, make_viewer, resolve
 from seco.views.batch import Viewer
 from seco.views.plan import Negatives, Siblings
 from seco.views.sheet import draw_sheet, explain
@@ -49,7 +49,9 @@ def prepare(config: Pretrain, *, num_places: int = 4, data: Path | None = None) 
     plan = methods.find(config.method).PLAN
     chosen = choose_places(dataset, config, num_seasons=plan.num_seasons)
     # A picture needs no full batch, so a dataset smaller than one can be looked at too.
-    config = dataclasses.replace(config, batch_size=max(2, min(config.batch_size, len(chosen.train))))
+    config = dataclasses.replace(
+        config, batch_size=max(2, min(config.batch_size or USUAL_BATCH, len(chosen.train)))
+    )
     config = resolve(config, num_places=max(2, len(chosen.train)), patch_px=dataset.meta.patch_px)
     tier = dataset.training(config.bands)
     num = min(max(1, num_places), len(chosen.train))

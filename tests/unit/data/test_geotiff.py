@@ -822,7 +822,7 @@ class TestRealData:
                         np.testing.assert_allclose(
                             got[~np.ma.getmaskarray(wanted)], wanted.compressed(), atol=0.52 * band.scale
                         )
-                    hidden = np.isin(source["s2_dlmask"][window].filled(4), (1, 2, 4))
+                    hidden = np.isin(source["s2_dlmask"][window].filled(4), (1, 2, 3, 4))
                     empty = np.zeros((64, 64), bool)
                     for name in bands:
                         empty |= np.ma.getmaskarray(source[f"s2_{name}"][window])

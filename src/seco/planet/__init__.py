@@ -1,0 +1,1 @@
+"""A simulated Earth that needs no network: real geography, made-up seasons, known labels."""

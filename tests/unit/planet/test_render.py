@@ -1,0 +1,152 @@
+"""Pixels: the same ground looks the same from every window, tile and call."""
+
+import datetime
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from seco.planet.render import (
+    View,
+    belt_sun,
+    clear_fraction,
+    latitudes,
+    picture,
+    read_band,
+    window_ground,
+)
+from seco.planet.settings import Planet
+from seco.planet.sky import CLOUD
+from seco.planet.surfaces import BANDS, PIXEL_M
+from seco.sensors.sentinel2 import SCL_CLASSES, SCL_UNCLEAR
+
+At = Callable[[str], tuple[int, int, int]]
+PLANET = Planet(seed=3)
+DAY = datetime.date(2023, 7, 11)
+
+
+def _clear_day(at: At, spot: str, start: datetime.date) -> datetime.date:
+    epsg, left, top = at(spot)
+    days = [start + datetime.timedelta(days=k) for k in range(60)]
+    return next(
+        d for d in days
+        if clear_fraction(PLANET, epsg=epsg, left_m=left, top_m=top, size_px=120, day=d) > 0.97
+    )  # fmt: skip
+
+
+def _mostly_equal(a: np.ndarray, b: np.ndarray, share: float = 0.999) -> None:
+    assert a.shape == b.shape
+    assert a.dtype == b.dtype
+    # Sums in another order may round a stored number by one, and a border pixel may fall otherwise.
+    assert (np.abs(a.astype(int) - b.astype(int)) <= 1).mean() > share
+
+
+@pytest.mark.parametrize("band", ["B02", "B08", "B05", "B11", "B01", "SCL"])
+def test_a_scene_shows_what_a_patch_shows(at: At, band: str) -> None:
+    epsg, left, top = at("brie")
+    ground = window_ground(PLANET, epsg=epsg, left_m=left, top_m=top, size_px=120)
+    patch = picture(PLANET, ground, epsg=epsg, day=DAY).pixels[band]
+    n = 1200 // PIXEL_M[band]
+    assert patch.shape == (n, n)
+    wide = read_band(
+        PLANET, epsg=epsg, band=band, acquisition_day=DAY, left_m=left - 600, top_m=top + 1200,
+        width_px=2 * n, height_px=2 * n,
+    )  # fmt: skip
+    x, y = 600 // PIXEL_M[band], 1200 // PIXEL_M[band]
+    _mostly_equal(wide[y : y + n, x : x + n], patch, share=0.995)
+
+
+def test_an_overview_takes_every_so_many_th_pixel(at: At) -> None:
+    epsg, left, top = at("pampas")
+    day = _clear_day(at, "pampas", DAY)
+    settings = {"epsg": epsg, "band": "B04", "acquisition_day": day, "left_m": left, "top_m": top}
+    full = read_band(PLANET, **settings, width_px=240, height_px=200)
+    half = read_band(PLANET, **settings, width_px=60, height_px=50, decimation=4)
+    # All but the shadows of single trees and houses, which need their neighbours.
+    close = np.abs(half.astype(int) - full[::4, ::4].astype(int)) <= 0.2 * full[::4, ::4]
+    assert close.mean() > 0.9
+
+
+def test_stored_numbers_carry_the_offset_of_their_baseline(at: At) -> None:
+    epsg, left, top = at("brie")
+    ground = window_ground(PLANET, epsg=epsg, left_m=left, top_m=top, size_px=60)
+    day = datetime.date(2022, 1, 24)
+    old = picture(PLANET, ground, epsg=epsg, day=day).pixels["B08"]
+    lifted = picture(PLANET, ground, epsg=epsg, day=day, offset_dn=1000).pixels["B08"]
+    assert np.abs(lifted.astype(int) - old - 1000).max() <= 1
+    new = picture(PLANET, ground, epsg=epsg, day=day + datetime.timedelta(days=1)).pixels["B08"]
+    assert new.min() > 1000
+
+
+def test_the_clear_fraction_is_that_of_the_scene_classes(at: At) -> None:
+    epsg, left, top = at("moscow")
+    ground = window_ground(PLANET, epsg=epsg, left_m=left, top_m=top, size_px=120)
+    partly = 0
+    for k in range(40):
+        day = DAY + datetime.timedelta(days=k)
+        shown = picture(PLANET, ground, epsg=epsg, day=day, bands=("B02", "SCL"))
+        hidden = np.isin(shown.pixels["SCL"], SCL_UNCLEAR).mean()
+        assert shown.clear_fraction == pytest.approx(1 - hidden, abs=0.03)
+        guess = clear_fraction(PLANET, epsg=epsg, left_m=left, top_m=top, size_px=120, day=day)
+        assert guess == pytest.approx(shown.clear_fraction, abs=0.06)
+        partly += 0.05 < hidden < 0.95
+    assert partly >= 3
+    assert CLOUD > 0
+
+
+def test_clouds_are_bright_shadows_dark_and_water_dark(at: At) -> None:
+    epsg, left, top = at("moscow")
+    values: dict[str, list[float]] = {}
+    ground = window_ground(PLANET, epsg=epsg, left_m=left, top_m=top, size_px=240)
+    for k in range(30):
+        shown = picture(PLANET, ground, epsg=epsg, day=DAY + datetime.timedelta(days=k), bands=("B8A", "SCL"))
+        for number in np.unique(shown.pixels["SCL"]):
+            inside = shown.pixels["SCL"] == number
+            if inside.sum() > 50:
+                mean = float(shown.pixels["B8A"][inside].mean()) / 10_000 - 0.1
+                values.setdefault(SCL_CLASSES[number], []).append(mean)
+    mean = {name: np.mean(v) for name, v in values.items()}
+    assert mean["cloud_high"] > mean["vegetation"]
+    assert mean["cloud_shadow"] < mean["vegetation"]
+    assert mean["cloud_high"] > 0.45
+    assert mean["vegetation"] > 0.2
+
+
+def test_winter_in_russia_is_white_and_in_portugal_it_is_green(at: At) -> None:
+    epsg, left, top = at("moscow")
+    ground = window_ground(PLANET, epsg=epsg, left_m=left, top_m=top, size_px=120)
+    white = [
+        picture(PLANET, ground, epsg=epsg, day=datetime.date(2023, 1, 5 + k), bands=("B02",)).snow_fraction
+        for k in range(0, 24, 8)
+    ]
+    assert np.mean(white) > 0.3
+    epsg, left, top = at("alentejo")
+    ground = window_ground(PLANET, epsg=epsg, left_m=left, top_m=top, size_px=120)
+    assert (
+        picture(PLANET, ground, epsg=epsg, day=datetime.date(2023, 1, 15), bands=("B02",)).snow_fraction
+        < 0.01
+    )
+
+
+def test_a_low_sun_throws_shadows(at: At) -> None:
+    epsg, left, top = at("taiga")
+    ground = window_ground(PLANET, epsg=epsg, left_m=left, top_m=top, size_px=120)
+    height = np.zeros(ground.code.shape, np.float32)
+    height[60, 60] = 20.0
+
+    def shadow(day: datetime.date) -> np.ndarray:
+        view = View(PLANET, ground=ground, epsg=epsg, day=day)
+        _, step = belt_sun(latitudes(epsg, ground.rows), day)
+        return np.argwhere(view._object_shadows(height, step) < 1) - 60
+
+    high, low = shadow(datetime.date(2023, 6, 21)), shadow(datetime.date(2023, 10, 20))
+    assert len(low) >= 3 > len(high) >= 1
+    # The morning sun stands in the south-east: shadows fall to the north-west, upwards and to the left.
+    assert (low[:, 0] < 0).all()
+    assert (low[:, 1] <= 0).all()
+
+
+def test_bands_are_of_l2a() -> None:
+    assert len(BANDS) == 12
+    assert "B10" not in BANDS
+    assert PIXEL_M["SCL"] == 20
