@@ -134,7 +134,7 @@ def data_block(ground: Ground) -> Html:
     ]
     return facts_list(
         {
-            "Dataset": clean(dataset.path), "Holds": f"{count(len(ground.num_dates), 'place')}, {_dates(dataset, ground)}",
+            "Dataset": clean(dataset.path), "Holds": f"{ground.counted(len(ground.num_dates))}, {_dates(dataset, ground)}",
             "Divided": ", ".join(parts), "Patches": f"{meta.patch_px} px, {bands}",
             "Made by": _words([f"{k} {v}" for k, v in provenance.items()]), "Licence": clean(meta.licence),
             "Fingerprint": dataset.fingerprint,

@@ -39,11 +39,11 @@ def hero_strip(ground: Ground, *, seed: int) -> Html:
         rows = ground.rows_of(place)
         where = position_words(*ground.dataset.lonlat[rows[0]])
         first, last = ground.date_words(int(rows[0])), ground.date_words(int(rows[-1]))
-        text = f"One place{f' at {where}' if where else ''}, {count(len(rows), 'date')}"
+        text = f"One {ground.simulated}place{f' at {where}' if where else ''}, {count(len(rows), 'date')}"
         text += f"{f', {first} to {last}' if first else ''}: of {len(dated)} places drawn the one that changes most."
     else:
         rows = np.sort(ground.dataset.first_row[drawn[:MAX_DATES]])
-        text = f"{len(rows)} of {count(len(ground.num_dates), 'place')}."
+        text = f"{len(rows)} of {ground.counted(len(ground.num_dates))}."
     images = [
         element("img", src=picture_uri(ground.tier.pixels[r], ground.tier, px=_px(ground, SHEET_PX)),
                 alt=ground.date_words(int(r)) or "a patch", title=ground.date_words(int(r)) or None)
@@ -92,7 +92,7 @@ def seasonal_sheet(ground: Ground, *, seed: int) -> Html:
         else "All dates are shown." if high > 1 else "Each place has one date."
     )  # fmt: skip
     text = (
-        f"{count(len(chosen), 'place')} of {len(ground.num_dates):,}, drawn with seed {seed}; places down, dates across. "
+        f"{ground.counted(len(chosen))} of {len(ground.num_dates):,}, drawn with seed {seed}; places down, dates across. "
         f"{some} What changes along a line is what an encoder may learn to see through."
     )
     return join([element("div", *lines, class_="sheet"), element("p", text, class_="caption")])
@@ -160,8 +160,8 @@ def views_section(run: Run, ground: Ground, *, num_places: int) -> Html:
     lines = [_place_line(seen, looked, ground, i) for i in range(len(places))]
     order = seen.viewer.plan.order.replace("-", ", then ")
     text = (
-        f"What {run.method} saw of {count(len(places), 'training place')} in epoch 0 (seed {run.config.get('seed', 0)}; "
-        f"{order}): left the stored seasons with the crop of each view in its colour, right the views with "
+        f"What {run.method} saw of {ground.counted(len(places), 'training place')} in epoch 0 "
+        f"(seed {run.config.get('seed', 0)}; {order}): left the stored seasons with the crop of each view in its colour, right the views with "
         "all that they got."
     )
     words = [

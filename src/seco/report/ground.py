@@ -11,6 +11,7 @@ from seco.data.dataset import Dataset, open_dataset
 from seco.data.tier import TrainingTier
 from seco.errors import DatasetError, SecoError
 from seco.report.facts import Run
+from seco.report.markup import count
 
 TRAIN, HELD_OUT, LEFT_OUT, UNKNOWN = "train", "held out", "left out", "unknown"
 PARTS = (TRAIN, HELD_OUT, LEFT_OUT, UNKNOWN)
@@ -32,6 +33,15 @@ class Ground:
     tier: TrainingTier
     part: np.ndarray
     num_dates: np.ndarray
+
+    @property
+    def simulated(self) -> str:
+        """`simulated ` for imagery of the planet that seco makes up, else nothing: said wherever it is shown."""
+        return "simulated " if self.dataset.meta.provenance.get("importer") == "planet" else ""
+
+    def counted(self, num: int, kind: str = "place") -> str:
+        """Return a number of places in words."""
+        return count(num, f"{self.simulated}{kind}")
 
     def rows_of(self, place: int | np.integer, *, most: int = MAX_DATES) -> np.ndarray:
         """Return the patches of a place, evenly chosen over its dates where there are more than `most`."""

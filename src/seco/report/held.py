@@ -70,6 +70,7 @@ def choose_rows(ground: Ground, *, num_places: int, seed: int) -> tuple[np.ndarr
     chosen = ground.draw(part, num_places, seed=seed)
     rows = np.concatenate([ground.rows_of(p) for p in chosen])
     kind = "held-out place" if part == HELD_OUT else "training place (nothing was held out)"
+    kind = ground.simulated + kind
     which = count(total, kind, kind.replace("place", "places", 1))
     if len(chosen) < total:
         which = f"{len(chosen):,} of {which}, drawn with seed {seed}"

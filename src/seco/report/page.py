@@ -85,7 +85,7 @@ def _heading(page: Sections) -> Html:
     num_dates = ground.num_dates[ground.part == TRAIN]
     most = int(num_dates.max())
     each = f"{'up to ' if int(num_dates.min()) < most else ''}{most} dates each"
-    return escape(f"{name} on {count(places, 'place')}" + (f", {each}" if most > 1 else ""))
+    return escape(f"{name} on {ground.counted(places)}" + (f", {each}" if most > 1 else ""))
 
 
 def _strip(page: Sections) -> Html:

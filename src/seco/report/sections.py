@@ -143,7 +143,7 @@ class Sections:
             data = map_data(run, ground, seed=self.report.seed)
             self.data["maps"].append(data)
             told = ", ".join(f"{n:,} {p}" for n, p in zip(data["counts"], data["parts"], strict=True))
-            said = [f"{count(data['num_known'], 'place')}: {told}."]
+            said = [f"{ground.counted(data['num_known'])}: {told}."]
             if data["num_known"] < data["num_places"]:
                 said.append(f"{data['num_places'] - data['num_known']:,} more have no position.")
             if data["num_shown"] < data["num_known"]:
