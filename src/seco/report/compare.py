@@ -194,12 +194,13 @@ def _card(task: str, metric: str, rows: Sequence[dict[str, Any]], mine: Sequence
     }
     if task == "images":
         probe["accuracy"] = "accuracy of a linear probe on held-out images"
+    said = verdict(best, [*others[:3], *majority])
     whose = f"{best['encoder']}, the best of {len(mine)} runs" if len(mine) > 1 else best["encoder"]
     return element(
         "div", element("p", TITLES.get(task, clean(task)), class_="card-title"),
         element("p", element("span", f"{100 * best['value']:.1f}", class_="big"), element("span", "%", class_="unit"),
                 element("span", f"{whose}: {probe[metric]}", class_="big-note"), class_="card-number"),
-        element("div", *bars, class_="bars"), element("p", verdict(best, others), class_="verdict"), class_="card",
+        element("div", *bars, class_="bars"), element("p", said, class_="verdict"), class_="card",
     )  # fmt: skip
 
 
@@ -208,7 +209,7 @@ def verdict(best: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str
     if not others:
         return "There is no other encoder to compare it with."
     parts = []
-    for other in others[:3]:
+    for other in others:
         gain = 100 * (best["value"] - other["value"])
         ends = [best["low"], best["high"], other["low"], other["high"]]
         sure = None if None in ends else best["low"] > other["high"] or best["high"] < other["low"]

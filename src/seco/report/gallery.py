@@ -159,10 +159,11 @@ def views_section(run: Run, ground: Ground, *, num_places: int) -> Html:
     )
     lines = [_place_line(seen, looked, ground, i) for i in range(len(places))]
     order = seen.viewer.plan.order.replace("-", ", then ")
+    what = f"{ground.counted(len(places), 'training place')} in epoch 0 (seed {run.config.get('seed', 0)}"
+    what += f"; {order})"
     text = (
-        f"What {run.method} saw of {ground.counted(len(places), 'training place')} in epoch 0 "
-        f"(seed {run.config.get('seed', 0)}; {order}): left the stored seasons with the crop of each view in its colour, right the views with "
-        "all that they got."
+        f"What {run.method} saw of {what}: left the stored seasons with the crop of each view in its colour, right the "
+        "views with all that they got."
     )
     words = [
         element("li", line.strip(), class_="pulls" if i % 2 == 0 else "pushes")

@@ -97,7 +97,7 @@ def test_headlines_show_the_run_even_where_it_loses(finished):
     assert made.count('class="card"') == 1
     assert '<span class="big">50.0</span>' in made
     assert "5.0 points below colour statistics" in made
-    assert "commonest class" in made
+    assert "20.0 points above commonest class" in made
 
 
 def test_scores_without_the_run_have_no_headline(finished, scores_of):
