@@ -49,7 +49,7 @@ def make(folder: Path, num: int) -> list[str]:
         rng = np.random.default_rng(i)
         noise = rng.integers(0, 300, (PX, PX)).astype(np.uint16)
 
-        def read(d: int, c: int, r: int, w: int, h: int, n: np.ndarray = noise) -> np.ndarray:
+        def read(d: int, c: int, r: int, w: int, h: int, *, n: np.ndarray = noise) -> np.ndarray:
             x, y = np.meshgrid(np.arange(c, c + w) * d, np.arange(r, r + h) * d)
             inside = n[np.minimum(y, PX - 1), np.minimum(x, PX - 1)]
             return (1500 + 800 * np.sin(x / 200) * np.cos(y / 300) + inside).astype(np.uint16)
@@ -186,7 +186,7 @@ def main() -> None:
                 assert server.stdout is not None
                 base = server.stdout.readline().strip() + "/"
             try:
-                rows += measure(base, names, wanted, args, folder, delay)
+                rows += measure(base, names, wanted, args=args, folder=folder, delay=delay)
             finally:
                 if server is not None:
                     server.kill()
@@ -197,7 +197,7 @@ def main() -> None:
     args.out.with_suffix(".environment.json").write_text(json.dumps(environment(), indent=2))
 
 
-def measure(base, names, wanted, args, folder, delay) -> list[dict]:
+def measure(base, names, wanted, *, args, folder, delay) -> list[dict]:
     """Time every way in turn, so many times; all must give the same pixels."""
     rates: dict[str, list[float]] = {name: [] for name in WAYS}
     cpu: dict[str, list[float]] = {name: [] for name in WAYS}

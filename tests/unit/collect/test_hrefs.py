@@ -54,7 +54,8 @@ def test_files_below_the_catalogue_only(tmp_path):
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "::1", "fe80::1%eth0", "::ffff:10.0.0.1", "0.0.0.0", "224.0.0.1"],
+    ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "::1", "fe80::1%eth0", "::ffff:10.0.0.1", "0.0.0.0",
+     "224.0.0.1"],
 )  # fmt: skip
 def test_private_peers_are_refused(address):
     with pytest.raises(PixelFault, match="no public address"):

@@ -83,8 +83,7 @@ def test_retry_after_is_obeyed_by_all_requests_to_the_host():
                 loop = asyncio.get_running_loop()
                 begun = loop.time()
                 await wire.get(f"{server.url}/a.tif", 0, 10)
-                first = loop.time() - begun
-                return first
+                return loop.time() - begun
 
         assert asyncio.run(go()) >= 1.0
 

@@ -64,17 +64,21 @@ def _open(asset: Asset, file: _File, host: str) -> Any:
     except (RasterioError, OSError, ValueError) as err:
         raise file.fault or PixelFault("unsupported", host, " ".join(str(err).split())[:160]) from err
     try:
-        if source.count != 1:
-            raise PixelFault("unsupported", host, f"{source.count} bands in one file")
-        transform = source.transform
-        check_header(
-            asset, host=host, shape=source.shape, dtype=source.dtypes[0], corner=(transform.c, transform.f),
-            pixel=(transform.a, -transform.e),
-        )  # fmt: skip
+        _check(asset, source, host)
     except PixelFault:
         source.__exit__(None, None, None)
         raise
     return source
+
+
+def _check(asset: Asset, source: Any, host: str) -> None:
+    if source.count != 1:
+        raise PixelFault("unsupported", host, f"{source.count} bands in one file")
+    transform = source.transform
+    check_header(
+        asset, host=host, shape=source.shape, dtype=source.dtypes[0], corner=(transform.c, transform.f),
+        pixel=(transform.a, -transform.e),
+    )  # fmt: skip
 
 
 class Picture:
