@@ -121,7 +121,11 @@ class Http:
         try:
             async with asyncio.timeout(self._patience.connect_s):
                 reader, writer = await asyncio.open_connection(
-                    name, port, ssl=self._tls if scheme == "https" else None, limit=MAX_HEAD_BYTES
+                    name,
+                    port,
+                    ssl=self._tls if scheme == "https" else None,
+                    limit=MAX_HEAD_BYTES,
+                    happy_eyeballs_delay=0.25,
                 )
         except TimeoutError as err:
             raise PixelFault("connect", host, f"no connection after {self._patience.connect_s:g} s") from err

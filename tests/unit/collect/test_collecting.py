@@ -381,6 +381,33 @@ def test_no_permission_is_one_clear_error(planet, tmp_path):
         take(planet, planet / "planet" / "items.parquet", tmp_path / "file" / "d.seco")
 
 
+def test_the_command(planet, tmp_path, capsys, clean):
+    from seco.cli import main
+
+    words = [
+        "collect", "--places", str(planet / "places.csv"), "--catalog", str(planet / "planet"), "--from", str(child.FIRST),
+        "--to", str(child.LAST), "--seasons", "2", "--spacing-days", "80", "--window-days", "40", "--max-cloud", "100",
+        "--bands", ",".join(child.BANDS), "--size", str(child.SIZE), "--min-clear", "0.8", "--out", str(tmp_path / "d.seco"),
+        "--json", str(tmp_path / "d.json"),
+    ]  # fmt: skip
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "map.png" in told
+    assert "sheet.png" in told
+    found = {
+        (r["what"], r["which"]): r["number"] for r in json.loads((tmp_path / "d.json").read_text())["rows"]
+    }
+    assert found["patches", "taken"] == clean[1].num_patches
+    assert found["places", "taken"] == clean[1].num_places
+    assert contents(tmp_path / "d.seco") == contents(clean[0])
+    assert main([*words, "--pictures", "no"]) == 0
+    assert "is whole already; nothing was fetched" in capsys.readouterr().out
+    assert main([*words, "--min-clear", "0.5"]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main(["collect", "--out", str(tmp_path / "e.seco")]) == 2
+    assert "no range of dates" in capsys.readouterr().err
+
+
 def test_a_simulated_scene_through_the_real_catalogue_server(tmp_path):
     """The planet's own renderer behind its STAC API: pixels are those of `picture`, on the one scale."""
     from seco.planet.archive import read_archive
