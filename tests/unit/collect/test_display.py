@@ -31,7 +31,10 @@ def test_facts():
 
 @pytest.mark.parametrize(
     ("changed", "left"),
-    [({"wanted": None}, "4 s"), ({"num_new": 0}, "unknown"), ({"seconds": 2000.0}, "33 min"), ({"seconds": 9000.0}, "2.5 h")],
+    [
+        ({"wanted": None}, "4 s"), ({"num_new": 0}, "unknown"), ({"seconds": 2000.0}, "33 min"),
+        ({"seconds": 9000.0}, "2.5 h"),
+    ],
 )  # fmt: skip
 def test_time_left(changed, left):
     assert dict(facts(view(**changed)))["left"] == left
