@@ -124,7 +124,7 @@ class Asset:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return dataclasses.asdict(self)
+        return dict(vars(self))  # flat already; `asdict` would copy every number of hundreds of thousands
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Asset:

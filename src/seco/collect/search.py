@@ -179,7 +179,7 @@ class Search:
                 spool.add(_box_key(missing[i]), scene)
         for group in missing:
             # What was dropped belongs to the whole file: it is told once.
-            self._store.write(_box_key(group), spool.take(_box_key(group)), dropped)
+            self._store.write_lines(_box_key(group), spool.take(_box_key(group)), dropped)
             dropped = Counter()
 
     def scenes(self, group: Group) -> list[Scene]:

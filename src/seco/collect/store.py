@@ -9,7 +9,7 @@ import hashlib
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +72,13 @@ class SceneStore:
 
     def write(self, group: str, scenes: Iterable[Scene], dropped: Counter[str]) -> int:
         """Keep what a search found, and how many items it dropped for which reason; return the number of scenes."""
-        lines = [json.dumps({"dropped": None})]
-        lines += [json.dumps(scene_to_json(s)) for s in scenes]
-        lines[0] = json.dumps({"dropped": dict(dropped)})  # counted while the scenes were drawn
-        write_atomic(self._file(group), gzip.compress("\n".join(lines).encode(), 1, mtime=0))
-        return len(lines) - 1
+        return self.write_lines(group, [json.dumps(scene_to_json(s)) for s in scenes], dropped)
+
+    def write_lines(self, group: str, lines: Sequence[str], dropped: Counter[str]) -> int:
+        """Do as `write`, with scenes that are lines already."""
+        text = "\n".join((json.dumps({"dropped": dict(dropped)}), *lines))
+        write_atomic(self._file(group), gzip.compress(text.encode(), 1, mtime=0))
+        return len(lines)
 
     def read(self, group: str) -> tuple[list[Scene], Counter[str]]:
         """Return a group's scenes, and what was dropped.
@@ -132,12 +134,12 @@ class Spool:
             raise DatasetError(f"cannot write {self._folder}: {err}; free disk space") from err
         self._waiting, self._num = {}, 0
 
-    def take(self, group: str) -> Iterator[Scene]:
-        """Yield a group's scenes in the order in which they came, and forget them."""
+    def take(self, group: str) -> list[str]:
+        """Return a group's scenes as lines, in the order in which they came, and forget them."""
         self._flush()
         file = self._folder / f"{group}.spool"
-        if file.is_file():
-            with gzip.open(file, "rt", encoding="utf-8") as source:
-                for line in source:
-                    yield scene_from_json(json.loads(line))
-            file.unlink()
+        if not file.is_file():
+            return []
+        lines = gzip.decompress(file.read_bytes()).decode().splitlines()
+        file.unlink()
+        return lines
