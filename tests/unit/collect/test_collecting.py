@@ -215,14 +215,17 @@ def test_killed_over_and_over(planet, served, tmp_path, clean):
     """`kill -9` at random moments, under faults, the same call again, until it is whole."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["seco.collect.collecting", "collect_child"])
-    catalog, _ = served("500@0.05; reset@0.03; delay=0.1@0.7")
+    catalog, server = served("500@0.05; reset@0.03; delay=0.05@0.5")
     out, rng = tmp_path / "d.seco", random.Random(1)
     args = (str(planet / "places.csv"), str(catalog), str(out), {})
     num_killed = 0
     while not out.exists():
         process = context.Process(target=child.run, args=args)
         process.start()
-        process.join(0.4 + rng.random() + 0.2 * num_killed)
+        # By requests, not by the clock: as many on a machine that is busy.
+        until = server.stats["requests"] + rng.randrange(5, 60 + 30 * num_killed)
+        while process.is_alive() and server.stats["requests"] < until:
+            process.join(0.01)
         if process.is_alive():
             num_killed += 1
             process.kill()
