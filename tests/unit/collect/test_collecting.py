@@ -256,10 +256,7 @@ def test_sigterm_keeps_what_is_whole(planet, served, tmp_path, clean):
 def test_interrupted_says_how_to_go_on(planet, served, tmp_path):
     catalog, _ = served("delay=0.02")
 
-    def show(view):
-        if view.standing.num_places == 1:
-            signal.raise_signal(signal.SIGINT)
-
+    show = child.signal_once(signal.SIGINT, num_places=1)
     with pytest.raises(InterruptedCollectionError, match="same command to go on") as caught:
         collect(
             child.settings(planet / "places.csv", catalog, concurrency=4), tmp_path / "d.seco", show=show,
@@ -310,9 +307,7 @@ def test_an_outage_ends_the_run_and_loses_nothing(planet, served, tmp_path, clea
 def test_other_settings_are_one_clear_error(planet, served, tmp_path):
     catalog, _ = served("delay=0.01")
 
-    def stop(view):
-        signal.raise_signal(signal.SIGINT)
-
+    stop = child.signal_once(signal.SIGINT, num_places=0)
     with pytest.raises(InterruptedCollectionError):
         collect(
             child.settings(planet / "places.csv", catalog, concurrency=4), tmp_path / "d.seco", show=stop,
