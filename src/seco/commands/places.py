@@ -7,9 +7,11 @@ from typing import Any
 
 from seco import config as configs
 from seco.commands._common import json_flag
+from seco.errors import ConfigError
 from seco.runs import print_table, write_rows
 
 COLUMNS = ("class", "places", "share")
+PICTURES = (".png", ".pdf", ".svg")
 AIMS = ("natural_share", "target_share")
 
 
@@ -26,6 +28,9 @@ def places(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     json_flag(parser)
     args = parser.parse_args(argv)
     settings = configs.from_args(Places, args)
+    picture = args.map or args.out.with_suffix(".png")
+    if picture.suffix.lower() not in PICTURES:
+        raise ConfigError(f"map {picture}: give a name that ends in {', '.join(PICTURES)} (--map)")
     made = make_places(settings, args.out)
     drawn = made.drawn
     rows = count_rows(made)
@@ -34,7 +39,6 @@ def places(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     _print(rows, kinds)
     for note in made.notes:
         print(f"note: {note}")
-    picture = args.map or args.out.with_suffix(".png")
     title = f"{made.num:,} places"
     save_figure(draw_map(made.table.slice(0, made.num), title=title, note=_how(settings)), picture)
     reasons = ", ".join(f"{n:,} by {by}" for by, n in drawn.turned_down.items())

@@ -2,8 +2,9 @@
 
 Let p be a class's natural share among the candidates that pass all other rules but those on distance. Its target share is
 q = min(t * p ** power, boost * p), with t such that all q add up to 1: with power 0 all classes are equal, with power 1
-all are as in nature, and none is raised above `boost` times its natural share (what is unknown not at all). A candidate is taken with a probability in
-proportion to q / p. Nothing of this depends on how many places are asked for, so that the first n are always the same.
+all are as in nature, and none is raised above `boost` times its natural share (what is unknown is not raised at all). A
+candidate is taken with a probability in proportion to q / p. Nothing of this depends on how many places are asked for, so
+that the first n are always the same.
 """
 
 from __future__ import annotations

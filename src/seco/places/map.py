@@ -27,6 +27,7 @@ _DENSITY = LinearSegmentedColormap.from_list(
 GROUP_COLOURS = {"tropical": "#1b7f4d", "dry": "#d08a1d", "temperate": "#3b76b5", "continental": "#7d4ea3",
                  "polar": "#6f8796", "unknown": "#999999"}  # fmt: skip
 _BAR = "#2a7f9a"
+_OTHERS = "others"
 
 
 def draw_map(table: pa.Table, *, title: str, note: str = "") -> Figure:
@@ -127,13 +128,11 @@ def _bars(
     """Draw the commonest classes as bars with their shares; the others are one."""
     found = collections.Counter(values).most_common()
     shown = (
-        found
-        if len(found) <= most
-        else [*found[: most - 1], ("others", sum(n for _, n in found[most - 1 :]))]
+        found if len(found) <= most else [*found[: most - 1], (_OTHERS, sum(n for _, n in found[most - 1 :]))]
     )
     labels = [k for k, _ in shown]
     shares = [100 * n / len(values) for _, n in shown]
-    fill = [(colours or {}).get(k, _BAR) for k in labels]
+    fill = [(colours or {_OTHERS: _COAST}).get(k, _BAR) for k in labels]
     places = range(len(shown))
     axes.barh(places, shares, color=fill, height=0.66)
     for i, share in enumerate(shares):
@@ -146,4 +145,4 @@ def _bars(
     axes.tick_params(length=0)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.spines["left"].set_color(_COAST)
-    axes.set_title(name, fontsize=10, color=_INK, loc="left", weight="bold", x=-0.0)
+    axes.set_title(name, fontsize=10, color=_INK, loc="left", weight="bold")
