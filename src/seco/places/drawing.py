@@ -8,10 +8,10 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import rasterio
 import rasterio.features
-import rasterio.transform
 import shapely
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 
 from seco.errors import DatasetError
 from seco.places.about import land_around
@@ -209,7 +209,7 @@ def _area(settings: Places) -> shapely.Geometry | None:
     parts = shapely.get_parts(parts[shapely.get_dimensions(parts) == 2])
     area = shapely.multipolygons(parts)
     shapely.prepare(area)
-    if settings.min_land > 0 and not land_inside(area).percent.any():
+    if settings.min_land > 0 and not _percent_inside(area).any():
         raise DatasetError(
             f"{settings.within}: no land inside its polygons; give other ones, or --min-land 0"
         )
@@ -218,13 +218,17 @@ def _area(settings: Places) -> shapely.Geometry | None:
 
 def land_inside(area: shapely.Geometry) -> LandMask:
     """Return the land mask with nothing but the cells that an area touches."""
+    return LandMask.from_percent(_percent_inside(area))
+
+
+def _percent_inside(area: shapely.Geometry) -> UInt8[np.ndarray, "rows columns"]:
     percent = land_mask().percent
     rows, columns = percent.shape
     touched = rasterio.features.rasterize(
         [(area, 1)], out_shape=percent.shape, all_touched=True, dtype="uint8",
-        transform=rasterio.transform.from_bounds(-180, -90, 180, 90, columns, rows),
+        transform=rasterio.Affine(360 / columns, 0.0, -180.0, 0.0, -180 / rows, 90.0),
     )  # fmt: skip
-    return LandMask.from_percent(percent * touched)
+    return percent * touched
 
 
 def _sampler(settings: Places, area: shapely.Geometry | None) -> Iterator[LonLat]:

@@ -106,7 +106,7 @@ def _hexagons(figure: Figure, axes: Axes, lonlat: LonLat) -> None:
         x, y, gridsize=(HEXAGONS, rows), extent=(-half, half, -top, top), mincnt=1, cmap=_DENSITY, linewidths=0.1,
         edgecolors="face", zorder=2,
     )  # fmt: skip
-    counts = np.asarray(cells.get_array())
+    counts = np.ma.getdata(cells.get_array())
     area = (
         (2 * half / HEXAGONS) * (2 * top / rows) / 2 * 100
     )  # a hexagon and its half-shifted row, in 10,000 km²

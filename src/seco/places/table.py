@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,8 @@ def _write(table: pa.Table, out: Path) -> None:
     except (OSError, pa.ArrowException) as err:
         raise DatasetError(f"cannot write {out}: {err}; free disk space or choose another folder") from err
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, or no folder that could hold it
+            temporary.unlink()
 
 
 def _balance_rows(balance: Balance) -> list[dict[str, Any]]:
