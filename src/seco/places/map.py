@@ -106,10 +106,9 @@ def _hexagons(figure: Figure, axes: Axes, lonlat: LonLat) -> None:
         x, y, gridsize=(HEXAGONS, rows), extent=(-half, half, -top, top), mincnt=1, cmap=_DENSITY, linewidths=0.1,
         edgecolors="face", zorder=2,
     )  # fmt: skip
-    counts = np.ma.getdata(cells.get_array())
-    area = (
-        (2 * half / HEXAGONS) * (2 * top / rows) / 2 * 100
-    )  # a hexagon and its half-shifted row, in 10,000 km²
+    counts = np.asarray(cells.get_array(), np.float64)
+    # Of a hexagon, of which each row is shifted by half against the next, in 10,000 km².
+    area = (2 * half / HEXAGONS) * (2 * top / rows) / 2 * 100
     cells.set_array(counts / area)
     low, high = float(np.percentile(counts, 2)) / area, float(np.percentile(counts, 99.8)) / area
     cells.set_norm(LogNorm(low, max(high, low * 1.01)))
