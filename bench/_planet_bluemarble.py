@@ -54,7 +54,7 @@ def brightness(rgb: np.ndarray) -> np.ndarray:
 def measure(folder: Path) -> dict[str, Any]:
     """Measure monthly curves by climate and by land cover, each by latitude bands of ten degrees.
 
-    Greenness is averaged over pixels without snow; a curve's number is NaN where fewer than `MIN_CELLS` are left.
+    Greenness is averaged over pixels without snow; a curve's number is None where fewer than `MIN_CELLS` are left.
     """
     files = find_months(folder)
     width, height = (n // DECIMATE for n in check_sizes(files))
@@ -127,7 +127,10 @@ def _curves(
         for i in range(18):
             at = code * 18 + i
             if label and cells[at] >= MIN_CELLS:
-                row = {k: [round(float(x), 4) for x in v[:, at]] for k, v in curves.items()}
+                row = {
+                    k: [round(float(x), 4) if np.isfinite(x) else None for x in v[:, at]]
+                    for k, v in curves.items()
+                }
                 out.setdefault(label, {})[str(i * BAND_DEG - 90)] = {"cells": int(cells[at]), **row}
     return out
 

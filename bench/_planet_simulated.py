@@ -11,9 +11,10 @@ import numpy as np
 from _planet_sites import Site
 
 from seco.data.dataset import Dataset, open_dataset
+from seco.errors import DatasetError
 from seco.places.rasters import climate
 from seco.planet.surfaces import BANDS, CLASSES
-from seco.sensors.sentinel2 import SCL_CLASSES, SCL_UNCLEAR
+from seco.sensors.sentinel2 import SCL_UNCLEAR
 
 PIXEL_M = 20
 TRUTH_NAME = "truth"
@@ -38,7 +39,11 @@ class Simulated:
 
 
 def read(path: Path, *, max_places: int) -> Iterator[Simulated]:
-    """Yield places of a dataset, evenly spread over it; of imagery that no planet made only clear fractions are known."""
+    """Yield places of a dataset, evenly spread over it.
+
+    Raises:
+        DatasetError: no planet made it, so that nobody knows what its pixels are.
+    """
     dataset = open_dataset(path)
     starts = dataset.first_row
     ends = np.append(starts[1:], len(dataset))
@@ -76,15 +81,11 @@ def _place(dataset: Dataset, rows: range) -> Simulated:
 def _truth(
     dataset: Dataset, rows: range, place: int, size: int
 ) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
-    """Return surfaces and scene classes at 20 m: the planet's, or, of other imagery, one class, clear or not as a whole."""
+    """Return surfaces and scene classes at 20 m."""
     truth = dataset.path / TRUTH_NAME
     if not truth.is_dir():
-        clear = np.nan_to_num(dataset.column("clear_fraction")[rows.start : rows.stop].astype(float), nan=1.0)
-        scl = np.where(clear > 0.9, SCL_CLASSES.index("vegetation"), SCL_CLASSES.index("cloud_high"))
-        return (
-            np.zeros((size, size), int),
-            ("all",),
-            np.broadcast_to(scl[:, None, None], (len(rows), size, size)),
+        raise DatasetError(
+            f"{dataset.path} has no {TRUTH_NAME} beside its pixels; give one made by `seco planet build`"
         )
     fine = np.load(truth / "surface.npy", mmap_mode="r")[place].astype(int)
     corners = [fine[i : 2 * size : 2, j : 2 * size : 2] for i in (0, 1) for j in (0, 1)]

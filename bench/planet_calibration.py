@@ -31,6 +31,7 @@ import _planet_sites as sites
 import numpy as np
 
 from seco.runs import write_atomic, write_json
+from seco.sensors.sentinel2 import SCL_CLASSES
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -104,7 +105,7 @@ def surfaces(data: Path) -> dict[str, Any]:
             "lat": site.lat, "lon": site.lon, "bands": site.bands, "classes": measures.by_class(site),
             "ndvi_correlation": measures.correlation_length(site) if len(site.dates) > 1 else {},
         }  # fmt: skip
-        if site.names == sites.SCL_CLASSES:
+        if site.names == SCL_CLASSES:
             out[site.name]["patches"] = compare.sky_patches(site.classes, site.gsd_m)
     for site in sites.top_of_atmosphere(
         data / "sentinel2" / "ssl4eo_2patches.zip", data / "OSCD_2cities.zip"

@@ -13,11 +13,12 @@ from seco.errors import SecoError
 
 GUIDE = """\
 from imagery to an encoder:
-  seco demo                                                 the whole way on Blue Marble, with pictures
+  seco demo                                                 the whole way on Blue Marble, to one page about it
   seco dataset import geotiff my-rasters/ places.seco       your own multi-date rasters
   seco views places.seco --method seco --out views.png      what the method will see
   seco pretrain --data places.seco --method seco --out run  train an encoder
   seco evaluate run random:resnet18 colour --task landcover --data places.seco
+  seco report run --out report --open                       look at all of it on one page
 """
 
 
@@ -34,7 +35,7 @@ class Command:
 COMMANDS = (
     Command(
         words=("demo",), function="demo.demo",
-        help="the whole way on real imagery: dataset, views, pre-training, evaluation, pictures",
+        help="the whole way on real imagery: dataset, views, pre-training, evaluation, a page about it",
         example="seco demo --out demo-out",
     ),
     Command(
@@ -93,6 +94,21 @@ COMMANDS = (
         words=("evaluate",), function="judge.evaluate",
         help="judge encoders on a task",
         example="seco evaluate run random:resnet18 colour --task landcover --data places.seco --json scores.json",
+    ),
+    Command(
+        words=("report",), function="report.report",
+        help="write one page about runs: what they saw, learnt and came to, side by side",
+        example="seco report run --out report --open",
+    ),
+    Command(
+        words=("convert",), function="use.convert",
+        help="make an encoder of a published checkpoint (SeCo, TorchGeo, MoCo, SSL4EO-S12, torchvision, timm), or back",
+        example="seco convert seco_resnet18_1m.ckpt seco-r18",
+    ),
+    Command(
+        words=("export",), function="use.export",
+        help="write an encoder for others: safetensors, timm, TorchGeo, ONNX, or a folder for a model hub",
+        example="seco export run encoder.onnx --format onnx",
     ),
 )  # fmt: skip
 

@@ -185,7 +185,9 @@ class Encoder:
         if px not in self._sizes_taken:
             check_input(self.net["backbone"], len(self.spec.bands), px=px)
             self._sizes_taken.add(px)
-        order, scale, shift = self._affine(bands, normalise or self.spec.normalise, stats)
+        how = normalise or self.spec.normalise
+        order, scale, shift = self._affine(bands, how, stats)
+        limits = self._limits() if how == "spec" else None
         nodata = nodata_numbers([bands[i] for i in order])
         nodata = None if nodata is None else nodata.to(self.device)
         out: dict[str, list[np.ndarray]] = {o: [] for o in outputs}
@@ -195,6 +197,7 @@ class Encoder:
                 batch = batch if batch.dtype in (np.uint8, np.float32) else batch.astype(np.float32)
                 stored = torch.from_numpy(batch).to(self.device).float()
                 x = torch.addcmul(shift, stored, scale)
+                x = x if limits is None else torch.clamp(x, *limits)
                 if nodata is not None or pixels.dtype.kind == "f":
                     x = x.masked_fill(unmeasured(stored, nodata), 0.0)
                 x = x.contiguous(memory_format=torch.channels_last)
@@ -243,6 +246,17 @@ class Encoder:
             torch.tensor(scale, dtype=torch.float32, device=self.device).view(view),
             torch.tensor(shift, dtype=torch.float32, device=self.device).view(view),
         )
+
+    def _limits(self) -> tuple[Tensor, Tensor] | None:
+        """Return the least and greatest normalised number of each band that the encoder was fed, if the spec says so."""
+        if self.spec.clip is None:
+            return None
+        mean, std = np.array(self.spec.mean), np.array(self.spec.std)
+        low, high = (
+            torch.tensor((c - mean) / std, dtype=torch.float32, device=self.device).view(1, -1, 1, 1)
+            for c in self.spec.clip
+        )
+        return low, high
 
     def save(self, folder: Path) -> None:
         """Write one file of weights with the spec in its metadata into `folder` (which is made), atomically.

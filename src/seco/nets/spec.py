@@ -9,6 +9,7 @@ from seco.errors import CheckpointError, DatasetError
 from seco.sensors.bands import Band
 
 SPEC_VERSION = 1
+_LATER = {"clip": None, "source": "", "licence": ""}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,10 @@ class EncoderSpec:
         num_steps: steps trained.
         trained_boxes: (west, south, east, north) degrees of every place trained on; empty where places have no position.
         normalise: how a task should normalise by default: `spec`, or `dataset` where the weights have no statistics.
+        clip: the least and greatest stored number that the encoder was fed: others are limited to them before `mean` and
+            `std`. None limits nothing.
+        source: where foreign weights come from, in words.
+        licence: of the weights, in words.
     """
 
     arch: str
@@ -43,6 +48,9 @@ class EncoderSpec:
     num_steps: int = 0
     trained_boxes: tuple[tuple[float, float, float, float], ...] = ()
     normalise: str = "spec"
+    clip: tuple[float, float] | None = None
+    source: str = ""
+    licence: str = ""
 
     def __post_init__(self) -> None:
         if not len(self.bands) == len(self.mean) == len(self.std):
@@ -51,10 +59,14 @@ class EncoderSpec:
             )
         if any(s <= 0 for s in self.std):
             raise CheckpointError(f"band deviations {self.std}; each must be above 0")
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise CheckpointError(f"clip {self.clip}; the first must be below the second")
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON-ready values."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        # What came later is left out where it says nothing, so that encoders keep their fingerprints.
+        values = {k: v for k, v in values.items() if k not in _LATER or v != _LATER[k]}
         values["bands"] = [b.to_json() for b in self.bands]
         return {"format": "seco-encoder", "version": SPEC_VERSION, **values}
 
@@ -77,6 +89,9 @@ class EncoderSpec:
             for name in ("mean", "std", "heads"):
                 plain[name] = tuple(plain[name])
             plain["trained_boxes"] = tuple(tuple(b) for b in plain["trained_boxes"])
+            if plain.get("clip") is not None:
+                low, high = plain["clip"]
+                plain["clip"] = (float(low), float(high))
             return cls(**plain)
         except (KeyError, TypeError, ValueError, DatasetError) as err:
             raise CheckpointError(f"encoder spec is damaged: {err}") from err

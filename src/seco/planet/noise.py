@@ -6,11 +6,15 @@ window, a decimated window or single pixels are all one call, and two windows ag
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from jaxtyping import Float32, Int64, UInt64
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_A, _MIX_B = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_GOLDEN, _MIX_A, _MIX_B = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_WORD = 2**64 - 1
+_SMALL = 2**16
+"""Interpolation weights up to this many numbers are kept: every field over a window needs the same few."""
 
 
 def scramble(*parts: np.ndarray | int) -> UInt64[np.ndarray, ...]:
@@ -19,15 +23,28 @@ def scramble(*parts: np.ndarray | int) -> UInt64[np.ndarray, ...]:
     Args:
         parts: integers or integer arrays that broadcast together; their order counts.
     """
-    state: np.ndarray = np.zeros((), np.uint64)
+    num = next((n for n, part in enumerate(parts) if not isinstance(part, int)), len(parts))
+    state: np.ndarray = np.asarray(_scrambled(parts[:num]), np.uint64)
     with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
-        for part in parts:
+        for part in parts[num:]:
             # Negative numbers become their two's complement.
             value = np.asarray(part).astype(np.int64).view(np.uint64)
-            state = (state ^ value) * _MIX_A + _GOLDEN
-            state = (state ^ (state >> np.uint64(30))) * _MIX_A
-            state = (state ^ (state >> np.uint64(27))) * _MIX_B
+            state = (state ^ value) * np.uint64(_MIX_A) + np.uint64(_GOLDEN)
+            state = (state ^ (state >> np.uint64(30))) * np.uint64(_MIX_A)
+            state = (state ^ (state >> np.uint64(27))) * np.uint64(_MIX_B)
             state = state ^ (state >> np.uint64(31))
+    return state
+
+
+@functools.lru_cache(maxsize=4096)
+def _scrambled(parts: tuple[int, ...]) -> int:
+    """Hash plain integers as `scramble` does; keys of fields begin with several that are always the same."""
+    state = 0
+    for part in parts:
+        state = ((state ^ (part & _WORD)) * _MIX_A + _GOLDEN) & _WORD
+        state = ((state ^ (state >> 30)) * _MIX_A) & _WORD
+        state = ((state ^ (state >> 27)) * _MIX_B) & _WORD
+        state ^= state >> 31
     return state
 
 
@@ -42,17 +59,15 @@ def interpolate(
     *,
     period_px: int,
     lattice: np.ndarray,
-    at: tuple[Int64[np.ndarray, "m 1"], Int64[np.ndarray, "1 n"]],
 ) -> Float32[np.ndarray, "h w"]:
     """Interpolate lattice values smoothly to pixel centres.
 
     Args:
         period_px: spacing of the lattice.
-        lattice: values at lattice points, (rows, columns).
-        at: the lattice rows and columns they are of, as `corners` says.
+        lattice: values at the lattice points that `corners` names, (rows, columns).
     """
-    down = _weights(rows, period_px, at[0].ravel())
-    along = _weights(cols, period_px, at[1].ravel())
+    _, down = _lines(rows, period_px)
+    _, along = _lines(cols, period_px)
     return down @ lattice.astype(np.float32) @ along.T
 
 
@@ -60,20 +75,49 @@ def corners(
     cols: Int64[np.ndarray, " w"], rows: Int64[np.ndarray, " h"], *, period_px: int
 ) -> tuple[Int64[np.ndarray, "m 1"], Int64[np.ndarray, "1 n"]]:
     """Return the lattice rows and columns that the pixels lie between; those that no pixel needs are left out."""
-    i, j = (np.unique(a // period_px) for a in (rows, cols))
-    return np.union1d(i, i + 1)[:, None], np.union1d(j, j + 1)[None, :]
+    return _lines(rows, period_px)[0][:, None], _lines(cols, period_px)[0][None, :]
 
 
-def _weights(at: np.ndarray, period_px: int, lattice: np.ndarray) -> Float32[np.ndarray, "n num"]:
+def _lines(
+    at: Int64[np.ndarray, " n"], period_px: int
+) -> tuple[Int64[np.ndarray, " m"], Float32[np.ndarray, "n m"]]:
+    """Return the lattice lines that pixels lie between, and each pixel's weight on each of them."""
+    return _lines_at(at, _step(at), period_px)
+
+
+def _step(at: np.ndarray) -> int:
+    """Return the step of evenly spaced pixels; 0 where they are not."""
+    step = int(at[1] - at[0]) if len(at) > 1 else 1
+    return step if (np.diff(at) == step).all() else 0
+
+
+def _lines_at(at: np.ndarray, step: int, period_px: int) -> tuple[np.ndarray, np.ndarray]:
+    span = (int(at[-1]) - int(at[0])) // period_px + 2
+    if step and span * len(at) <= _SMALL:
+        return _even_lines(int(at[0]), step, len(at), period_px)
+    return _any_lines(at, period_px)
+
+
+@functools.lru_cache(maxsize=512)
+def _even_lines(first: int, step: int, num: int, period_px: int) -> tuple[np.ndarray, np.ndarray]:
+    lines, weights = _any_lines(first + step * np.arange(num), period_px)
+    lines.setflags(write=False)
+    weights.setflags(write=False)
+    return lines, weights
+
+
+def _any_lines(at: np.ndarray, period_px: int) -> tuple[np.ndarray, np.ndarray]:
     cell = at // period_px
+    used = np.unique(cell)
+    lines = np.union1d(used, used + 1)
     t = ((at - cell * period_px) + 0.5) / period_px
     # Smooth steps: a field without creases at the lattice lines.
     t = (t * t * (3.0 - 2.0 * t)).astype(np.float32)
-    weights = np.zeros((len(at), len(lattice)), np.float32)
-    line, place = np.arange(len(at)), np.searchsorted(lattice, cell)
+    weights = np.zeros((len(at), len(lines)), np.float32)
+    line, place = np.arange(len(at)), np.searchsorted(lines, cell)
     weights[line, place] = 1.0 - t
     weights[line, place + 1] = t
-    return weights
+    return lines, weights
 
 
 def field(
@@ -92,12 +136,13 @@ def field(
         period_px: the longest wave, pixels.
     """
     total, weight = np.zeros((len(rows), len(cols)), np.float32), 0.0
+    steps = _step(rows), _step(cols)
     for octave in range(octaves):
         period = max(2, period_px >> octave)
-        i, j = corners(cols, rows, period_px=period)
-        values = uniform(*key, octave, i, j)
+        i, down = _lines_at(rows, steps[0], period)
+        j, along = _lines_at(cols, steps[1], period)
         share = gain**octave
-        total += np.float32(share) * interpolate(cols, rows, period_px=period, lattice=values, at=(i, j))
+        total += down @ (np.float32(share) * uniform(*key, octave, i[:, None], j[None, :])) @ along.T
         weight += share
     return total / np.float32(weight)
 

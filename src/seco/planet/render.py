@@ -75,9 +75,11 @@ class View:
         hidden = np.maximum(self.sky.cloud, self.sky.cirrus)
         self._lit = (light * (1 - 0.62 * self.sky.shadow) * (1 - hidden)).astype(np.float32)
         self._open = 1 - hidden
-        # Clouds are lit and dark within: brighter in their middle, with structure.
-        puff = field(cols, rows, key=(*self.key, _NOISE, day.toordinal()), period_px=64, octaves=4)
-        self._bright = (self.sky.cloud * (0.75 + 1.0 * puff)).astype(np.float32)
+        # Real clouds spread from a third of the reflectance to twice that of the median, and beyond 1.
+        puff = (
+            field(cols, rows, key=(*self.key, _NOISE, day.toordinal()), period_px=64, octaves=4) - 0.5
+        ) / 0.132
+        self._bright = (self.sky.cloud * 0.92 * np.exp(0.55 * puff)).astype(np.float32)
 
     def band(self, name: str) -> Float32[np.ndarray, "h w"]:
         """Return a band's reflectance at 10 m, without the sensor's noise."""
@@ -348,7 +350,7 @@ def _view(planet: Planet, window: _Window, day: datetime.date) -> View:
     return View(planet, ground=_ground(planet, window), epsg=window.epsg, day=day)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def _ground(planet: Planet, window: _Window) -> Ground:
     pixel = {"pixel_m": window.pixel_m, "decimation": window.decimation}
     cols = coordinates(window.left_m, num=window.width_px, axis="x", **pixel)

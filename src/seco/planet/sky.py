@@ -75,7 +75,7 @@ def sky(
     y, x = i[:, 0] * NODE_PX, j[0] * NODE_PX
 
     def drawn(values: np.ndarray) -> np.ndarray:
-        return interpolate(cols, rows, period_px=NODE_PX, lattice=values, at=(i, j))
+        return interpolate(cols, rows, period_px=NODE_PX, lattice=values)
 
     cloud = _clouds(x, y, key)
     caster = _clouds(x + toward_sun_px[0], y + toward_sun_px[1], key)
@@ -103,7 +103,7 @@ def _cloudiness(x: np.ndarray, y: np.ndarray, key: tuple[int, ...]) -> Float32[n
     """Return the share of cloud to expect: the climate's, more on bad days and less on good ones."""
     i, j = corners(x, y, period_px=_REGION_PX)
     usual = np.array([[_usual(key[1], int(a), int(b)) for b in j[0]] for a in i[:, 0]], np.float32)
-    mean = interpolate(x, y, period_px=_REGION_PX, lattice=usual, at=(i, j))
+    mean = interpolate(x, y, period_px=_REGION_PX, lattice=usual)
     # Weather: whole fronts of 500 km come over or stay away, so that a day is rather overcast or clear than half of both.
     weather = even(field(x, y, key=(*key, _WEATHER), period_px=50_000), octaves=1)
     return np.clip(mean + 1.1 * (weather - 0.5) * np.minimum(1, 4 * mean * (1 - mean)), 0, 1).astype(

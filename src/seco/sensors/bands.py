@@ -116,15 +116,15 @@ def match(have: Sequence[Band], spec: Sequence[Band]) -> list[int]:
 def conversion(source: Band, target: Band) -> tuple[float, float]:
     """Return slope and intercept that turn stored numbers of `source` into stored numbers of `target`.
 
-    Display bytes of two products count as the same units: both were made to fill the range for the eye. Whether their
-    stretches agree is another matter; use `--normalise dataset` where they do not.
+    Display bytes of two products count as the same units, unless the stretches of both are known: both were made to fill
+    the range for the eye. Whether unknown stretches agree is another matter; use `--normalise dataset` where they do not.
 
     Raises:
         DatasetError: no conversion between these units is defined.
     """
-    if source.units == target.units == "display":
-        return 1.0, 0.0
     a, b = source.to_reflectance, target.to_reflectance
+    if source.units == target.units == "display" and (a is None or b is None or a == b):
+        return 1.0, 0.0
     if a is None or b is None:
         raise DatasetError(
             f"band {source.name} is in {source.units} units and the encoder was trained on {target.units}: "

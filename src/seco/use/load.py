@@ -41,6 +41,12 @@ def load_encoder(
     for folder in (path, path / ENCODER_NAME):
         if (folder / WEIGHTS_NAME).is_file():
             return load_folder(folder, name=path.name, device=device)
+    if path.is_file():
+        if path.name == WEIGHTS_NAME:
+            return load_folder(path.parent, name=path.parent.name, device=device)
+        raise CheckpointError(
+            f"{path} is a file of another program's weights; make an encoder of it first: seco convert {path} OUT"
+        )
     if path.is_dir():
         raise CheckpointError(
             f"{path} holds no encoder ({ENCODER_NAME}/{WEIGHTS_NAME}); is its run finished?"

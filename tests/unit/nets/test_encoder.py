@@ -576,3 +576,44 @@ def test_dn_of_an_unusual_scale_and_reflectance_that_is_none_are_no_guess():
     assert transparent(odd)(stored, bands=odd).tolist()[0] == [1000, 2, 3, 4]
     with pytest.raises(DatasetError, match="reflectance of 1000; it lies between 0 and little above 1"):
         transparent(DN)(stored, bands=names, units="reflectance")
+
+
+def test_numbers_are_limited_to_what_the_encoder_was_fed():
+    encoder = transparent(DN, mean=[1000.0] * 4, std=[500.0] * 4)
+    limited = Encoder(
+        spec=dataclasses.replace(encoder.spec, clip=(0.0, 10_000.0)), backbone=Means(4), heads=nn.ModuleDict(),
+        name="limited", device="cpu",
+    )  # fmt: skip
+    pixels = np.full((1, 4, 16, 16), 15_000, np.uint16)
+    pixels[:, 1] = 4000
+    assert encoder.encode(pixels, bands=DN)["features"][0] == pytest.approx([28, 6, 28, 28])
+    assert limited.encode(pixels, bands=DN)["features"][0] == pytest.approx([18, 6, 18, 18])
+    # Other normalisations are of the data, not of the encoder's own feed.
+    stats = (np.full(4, 1000.0), np.full(4, 500.0))
+    dataset = limited.encode(pixels, bands=DN, normalise="dataset", stats=stats)["features"]
+    assert dataset[0] == pytest.approx([28, 6, 28, 28])
+    # What was not measured stays 0, which no limit may move.
+    pixels[:, 0] = 0
+    assert limited.encode(pixels, bands=DN)["features"][0, 0] == 0
+
+
+def test_a_spec_without_later_fields_is_written_as_before():
+    plain = transparent().spec
+    assert not {"clip", "source", "licence"} & set(plain.to_json())
+    full = dataclasses.replace(plain, clip=(0.0, 255.0), source="theirs", licence="cc0-1.0")
+    assert EncoderSpec.from_json(json.loads(json.dumps(full.to_json()))) == full
+    with pytest.raises(CheckpointError, match=r"clip .*; the first must be below the second"):
+        dataclasses.replace(plain, clip=(1.0, 1.0))
+    for damaged in ([1], "ab", [1, 2, 3]):
+        with pytest.raises(CheckpointError, match="encoder spec is damaged"):
+            EncoderSpec.from_json(full.to_json() | {"clip": damaged})
+
+
+def test_bytes_of_two_known_stretches_are_converted():
+    """SeCo's files hold reflectance 0 to 1, its encoder was fed a part of that range."""
+    wide = [dataclasses.replace(b, stretch_range=(0.0, 1.0)) for b in RGB]
+    narrow = [dataclasses.replace(b, stretch_range=(0.2, 0.6)) for b in RGB]
+    pixels = np.full((1, 3, 16, 16), 102, np.uint8)  # reflectance 0.4: the middle of the narrow range
+    assert transparent(narrow).encode(pixels, bands=wide)["features"][0] == pytest.approx(127.5, abs=1e-3)
+    for bands in (narrow, RGB):
+        assert transparent(narrow).encode(pixels, bands=bands)["features"][0] == pytest.approx(102)

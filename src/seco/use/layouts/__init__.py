@@ -1,0 +1,1 @@
+"""Layouts of foreign checkpoints, one file each, found by module name (seco.use.convert)."""
