@@ -90,17 +90,17 @@ class Apart:
     def _surely_near(self, vectors: np.ndarray) -> np.ndarray:
         """Tell quickly of many that they are too near; where most places are taken already, that is most of them."""
         if self._num > 1.2 * self._num_in_tree + 1000:
-            # Here, for whoever only needs squares should not wait for scipy.
-            from scipy.spatial import cKDTree  # type: ignore[import-untyped]
+            # Here, for whoever only needs squares should not wait for scikit-learn.
+            from sklearn.neighbors import KDTree
 
-            self._tree = cKDTree(np.concatenate(self._vectors))
+            self._tree = KDTree(np.concatenate(self._vectors))
             self._num_in_tree = self._num
-        if self._tree is None:
+        if self._tree is None or len(vectors) == 0:
             return np.zeros(len(vectors), bool)
-        # Within the box's half diagonal at most, so by less than the box in both directions; a hair less for rounding.
+        # Nearer than the box's width is nearer than that in both directions; a hair less, for rounding.
         radius = max(self._chord, self._box) * (1 - 1e-6)
-        distance, _ = self._tree.query(vectors, distance_upper_bound=radius)
-        return np.isfinite(np.asarray(distance))
+        distance, _ = self._tree.query(vectors)
+        return np.asarray(distance[:, 0] < radius)
 
     def _take(self, cell: tuple[int, int, int], row: tuple[float, ...]) -> bool:
         i, j, k = cell

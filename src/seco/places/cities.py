@@ -83,10 +83,12 @@ def continents() -> dict[str, str]:
 
 
 @functools.cache
-def _tree() -> Any:
-    from scipy.spatial import cKDTree  # type: ignore[import-untyped]
+def _tree() -> tuple[Any, Int64[np.ndarray, " n"]]:
+    """Return a tree of cities and their ranks; of cities at one spot, the largest only."""
+    from sklearn.neighbors import KDTree
 
-    return cKDTree(unit_vectors(np.array([(c.lon, c.lat) for c in _ranked()])))
+    spots, first = np.unique([(c.lon, c.lat) for c in _ranked()], axis=0, return_index=True)
+    return KDTree(unit_vectors(spots)), first.astype(np.int64)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,8 +106,11 @@ class Nearest:
 
 def nearest_city(lonlat: LonLat) -> Nearest:
     """Find the nearest of all known cities (those of 15,000 inhabitants or more) to each place."""
-    chord, rank = _tree().query(unit_vectors(lonlat))
-    return Nearest(rank=np.asarray(rank, np.int64), km=km_of_chord(chord))
+    if len(lonlat) == 0:
+        return Nearest(rank=np.empty(0, np.int64), km=np.empty(0))
+    tree, rank = _tree()
+    chord, spot = tree.query(unit_vectors(lonlat))
+    return Nearest(rank=rank[spot[:, 0]], km=km_of_chord(chord[:, 0]))
 
 
 def num_cities() -> int:

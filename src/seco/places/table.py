@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import importlib.metadata
 import json
 import os
 from contextlib import suppress
@@ -15,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from seco import __version__
 from seco.errors import DatasetError
 from seco.places.about import describe
 from seco.places.balance import UNKNOWN, Balance, class_names
@@ -75,7 +75,7 @@ def make_places(settings: Places, out: Path) -> Made:
         | {"geometry": pa.array(shapely.to_wkb(shapely.points(lon, lat)).tolist(), pa.binary())}
     )
     about = {
-        "seco": __version__, "settings": provenance, "num_places": drawn.num, "num_spare": num_rows - drawn.num,
+        "seco": _version(), "settings": provenance, "num_places": drawn.num, "num_spare": num_rows - drawn.num,
         "candidates": drawn.tried, "turned_down": drawn.turned_down, "sources": SOURCES,
         "balance": [] if drawn.balance is None else _balance_rows(drawn.balance),
     }  # fmt: skip
@@ -84,6 +84,13 @@ def make_places(settings: Places, out: Path) -> Made:
     table = table.replace_schema_metadata(metadata)
     _write(table, out)
     return Made(table=table, num=drawn.num, drawn=drawn, notes=drawn.notes + notes)
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("seasonal-contrast")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def require_new(out: Path) -> None:

@@ -39,6 +39,19 @@ def test_the_nearest_city_equals_a_comparison_with_all():
         assert km[near.rank[i]] == pytest.approx(km.min(), abs=1e-6)
 
 
+def test_of_cities_at_one_spot_the_largest_is_the_nearest():
+    cities = largest_cities(num_cities())
+    spots: dict[tuple[float, float], list[int]] = {}
+    for rank, city in enumerate(cities):
+        spots.setdefault((city.lon, city.lat), []).append(rank)
+    shared = [(spot, ranks) for spot, ranks in spots.items() if len(ranks) > 1]
+    assert shared
+    near = nearest_city(np.array([spot for spot, _ in shared]))
+    assert near.rank.tolist() == [ranks[0] for _, ranks in shared]
+    assert near.km.max() < 1e-6
+    assert nearest_city(np.empty((0, 2))).rank.shape == (0,)
+
+
 def test_every_country_of_a_city_has_a_continent():
     assert {c.country for c in largest_cities(num_cities())} <= set(continents())
     assert set(continents().values()) == set(CONTINENTS.values())
