@@ -61,6 +61,11 @@ COMMANDS = (
         example="seco dataset split places.seco --test-share 0.2 --block-deg 10",
     ),
     Command(
+        words=("places",), function="places.places",
+        help="choose where to look: around cities, on land, in a polygon or from a file; GeoParquet, map, counts",
+        example="seco places places.parquet --num 200000 --spare 0.05 --seed 0",
+    ),
+    Command(
         words=("planet", "build"), function="planet.build",
         help="simulate a dataset: real geography, made-up imagery, every label known; needs no network",
         example="seco planet build planet.seco --places 1000 --dates 5 --seed 0",
