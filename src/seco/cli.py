@@ -81,6 +81,11 @@ COMMANDS = (
         example="seco planet serve planet --port 8642 --stac-port 8643",
     ),
     Command(
+        words=("collect", "plan"), function="collect_plan.plan",
+        help="what a collection would fetch from a STAC catalogue: places, scenes, bytes; nothing is fetched",
+        example="seco collect plan --places places.parquet --from 2023-01-01 --to 2024-12-31 --out dataset",
+    ),
+    Command(
         words=("views",), function="learn.views",
         help="draw what a method sees, and who is positive and negative for each head",
         example="seco views places.seco --method seco --out views.png",
