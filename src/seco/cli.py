@@ -86,6 +86,12 @@ COMMANDS = (
         example="seco collect plan --places places.parquet --from 2023-01-01 --to 2024-12-31 --out dataset",
     ),
     Command(
+        words=("collect",), function="collect.collect",
+        help="seasonal patches of places from a STAC catalogue; the same command goes on after any stop",
+        example="seco collect --places places.parquet --catalog earth-search --from 2023-01-01 --to 2024-12-31 "
+        "--seasons 5 --window-days 15 --max-cloud 10 --bands all --size 264 --out patches.seco",
+    ),
+    Command(
         words=("views",), function="learn.views",
         help="draw what a method sees, and who is positive and negative for each head",
         example="seco views places.seco --method seco --out views.png",
