@@ -29,6 +29,7 @@ def write_dataset(
     bands: Sequence[Band] | None = None,
     dtype: str = "uint8",
     labels: Sequence[str] | None = None,
+    label_sets: Sequence[Sequence[str] | None] | None = None,
     splits: Sequence[str] | None = None,
     positions: bool = True,
     seed: int = 0,
@@ -63,6 +64,7 @@ def write_dataset(
                         date=datetime.date(2020, 1 + 2 * j, 3),
                         item=f"scene-{i}-{j}",
                         label=labels[i] if labels else None,
+                        labels=tuple(found) if label_sets and (found := label_sets[i]) is not None else None,
                         split=splits[i] if splits else None,
                         **where,
                     )

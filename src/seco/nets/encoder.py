@@ -236,7 +236,9 @@ class Encoder:
             scale, shift = np.full(len(order), 1 / 255), np.zeros(len(order))
         elif normalise == "paper":
             if stats is None:
-                raise TaskError("normalise 'paper' of other numbers than display bytes needs their statistics")
+                raise TaskError(
+                    "normalise 'paper' of other numbers than display bytes needs their statistics"
+                )
             low, span = stats[0][order] - 2 * stats[1][order], 4 * deviation(stats[0][order], stats[1][order])
             scale, shift = 1 / span, -low / span
         elif normalise == "spec":

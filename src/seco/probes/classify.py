@@ -16,7 +16,7 @@ from seco.probes.features import FeatureStore
 from seco.probes.fewshot import few_shot
 from seco.probes.knn import predict_knn, standardise
 from seco.probes.linear import FIT, VALIDATE, choose_linear
-from seco.probes.options import PAPER, ProbeOptions, chosen_outputs
+from seco.probes.options import PAPER, ClassOptions, chosen_outputs
 from seco.probes.overlap import is_transductive
 from seco.probes.result import Row, TaskResult, gather, origin, prediction_table
 from seco.probes.scores import accuracy, balanced_accuracy, bootstrap, bootstrap_draws, majority_class
@@ -68,7 +68,7 @@ class Case:
             )
 
 
-def classify(task: str, store: FeatureStore, cases: Iterable[Case], options: ProbeOptions) -> TaskResult:
+def classify(task: str, store: FeatureStore, cases: Iterable[Case], options: ClassOptions) -> TaskResult:
     """Fit and score every probe on every output in every case.
 
     Raises:
@@ -79,7 +79,7 @@ def classify(task: str, store: FeatureStore, cases: Iterable[Case], options: Pro
     tables: list[pa.Table] = []
     for case in cases:
         if options.protocol == PAPER:
-            for row, table in _as_the_paper(task, store, _paper_case(case), outputs, options):
+            for row, table in _as_the_paper(task, store, _paper_case(case), outputs):
                 rows.append(row)
                 tables.append(table)
             continue
@@ -121,7 +121,7 @@ def _paper_case(case: Case) -> Case:
 
 
 def _as_the_paper(
-    task: str, store: FeatureStore, case: Case, outputs: tuple[str, ...], options: ProbeOptions
+    task: str, store: FeatureStore, case: Case, outputs: tuple[str, ...]
 ) -> Iterator[tuple[Row, pa.Table]]:
     """Score the linear probe as the original's EuroSAT evaluation did (probes/paper.py)."""
     features, kept, moved = paper.drift(store, case.train_rows, outputs, seed=case.seed)
@@ -156,7 +156,7 @@ def _as_the_paper(
 class _Scorer:
     """Everything that the rows of one case share."""
 
-    def __init__(self, task: str, store: FeatureStore, case: Case, options: ProbeOptions) -> None:
+    def __init__(self, task: str, store: FeatureStore, case: Case, options: ClassOptions) -> None:
         self.task = task
         self.store = store
         self.case = case

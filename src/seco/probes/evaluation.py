@@ -134,8 +134,8 @@ def compare(predictions: pa.Table, reference: str, *, num_draws: int = 1000) -> 
         num_draws: bootstrap draws.
 
     Returns:
-        A row for each other encoder, task, probe, output, number of shots and seed: `value` (difference of the mean scores, 0-1), `ci_low`
-        and `ci_high`. Outputs that the reference lacks are left out.
+        A row for each other encoder, task, probe, output, number of shots and seed: `value` (difference of the mean scores,
+        0-1), `ci_low` and `ci_high`. Outputs that the reference lacks are left out.
 
     Raises:
         TaskError: the reference has no predictions, or they are of other samples.

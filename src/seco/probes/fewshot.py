@@ -12,7 +12,7 @@ from jaxtyping import Float, Int8, Integer
 from seco.errors import TaskError
 from seco.probes.knn import predict_knn, standardise
 from seco.probes.linear import FIT, VALIDATE, choose_linear, fit_linear
-from seco.probes.options import ProbeOptions
+from seco.probes.options import ClassOptions
 
 LEAST_TO_CHOOSE = 4
 """With fewer labels a class none can be spared to choose the regularisation on."""
@@ -74,7 +74,7 @@ def few_shot(
     *,
     shots: int,
     seed: int,
-    options: ProbeOptions,
+    options: ClassOptions,
     device: torch.device | str = "cpu",
 ) -> FewShot:
     """Fit a probe on `shots` labels a class, `options.shot_draws` times."""

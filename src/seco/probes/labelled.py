@@ -25,7 +25,7 @@ from seco.probes import paper
 from seco.probes.classify import Case, classify
 from seco.probes.features import FeatureStore
 from seco.probes.linear import FIT, VALIDATE
-from seco.probes.options import PAPER, ProbeOptions
+from seco.probes.options import PAPER, ClassOptions
 from seco.probes.result import TaskResult
 from seco.runs import cache_folder
 
@@ -37,7 +37,7 @@ _LABELS, _VALIDATION = 0x1ABE, 0x7A11
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ImageOptions(ProbeOptions):
+class ImageOptions(ClassOptions):
     """Settings of tasks on labelled images."""
 
     split: Literal["auto", "published", "seeded"] = setting(
@@ -56,9 +56,7 @@ class ImageOptions(ProbeOptions):
             raise ConfigError(f"labels {self.num_labels}; give at least 4")
 
 
-def judge_images(
-    task: str, encoder: FeatureExtractor, dataset: Dataset, options: ImageOptions
-) -> TaskResult:
+def judge_images(task: str, encoder: FeatureExtractor, dataset: Dataset, options: ImageOptions) -> TaskResult:
     """Judge an encoder by the class of images."""
     store = FeatureStore(encoder, dataset, options)
     return classify(
@@ -72,6 +70,7 @@ def open_labelled(
     importer: str = "images",
     settings: Callable[[Path], dict[str, Any]] | None = None,
     split_files: Sequence[str] = (),
+    state: Callable[[Path], str] | None = None,
 ) -> Dataset:
     """Open a dataset, or import a folder or zip of images into the cache folder, once for each state that it is in.
 
@@ -80,6 +79,7 @@ def open_labelled(
         importer: what imports a folder or zip.
         settings: looks at the folder or zip, refuses what is not the task's, and says how to import it.
         split_files: lists of names that say which picture is in which part.
+        state: tells whether a folder has changed; by default by the names, sizes and times of all its files.
 
     Raises:
         DatasetError: there is nothing there, or nothing that can be imported.
@@ -97,7 +97,7 @@ def open_labelled(
     chosen = settings(path) if settings is not None else {}
     if split_files:
         chosen |= {"split_files": tuple(split_files)}
-    key = state_fingerprint(path)
+    key = (state or state_fingerprint)(path)
     if chosen or importer != "images":
         lists = [state_fingerprint(Path(f)) for f in split_files if Path(f).is_file()]
         words = json.dumps([importer, chosen, lists], sort_keys=True, default=str)
@@ -172,7 +172,7 @@ def image_case(dataset: Dataset, seed: int, options: ImageOptions) -> Case:
     return Case(
         seed=seed, split=words, classes=classes, train_rows=rows, train_labels=labels[rows],
         parts=np.where(held[rows], VALIDATE, FIT).astype(np.int8), test_rows=test_rows, test_labels=labels[test_rows],
-        groups=dataset.place[test_rows].astype(np.int64), test_boxes=_boxes(dataset, test_rows),
+        groups=dataset.place[test_rows].astype(np.int64), test_boxes=footprints(dataset, test_rows),
         num_left_out=num_left_out, left_out=f"{num_left_out} without a label" if num_left_out else None,
     )  # fmt: skip
 
@@ -206,7 +206,7 @@ def _limit(
     return stratified(dataset, labels, train, num / have, seed=(seed, _LABELS), spare=0)
 
 
-def _boxes(dataset: Dataset, rows: Integer[np.ndarray, " n"]) -> np.ndarray | None:
+def footprints(dataset: Dataset, rows: Integer[np.ndarray, " n"]) -> np.ndarray | None:
     """Return the footprints of patches, or None where some have none."""
     geometry = dataset.index["geometry"].take(rows)
     if geometry.null_count:

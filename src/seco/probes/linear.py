@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -131,15 +132,9 @@ class _Problem:
         if len(self.classes) < 2:
             raise TaskError(f"a linear probe needs two classes; the {len(labels)} training labels hold one")
         self.target = torch.from_numpy(position.astype(np.int64)).to(device)
-        x = torch.from_numpy(np.ascontiguousarray(features, np.float32)).to(device)
-        self.mean = x.mean(0)
-        std = x.std(0, correction=0)
-        # A feature that hardly moves is centred and otherwise left: its noise must not be blown up.
-        self.std = torch.where(std > 1e-6 * std.max().clamp(min=1e-30), std, torch.ones_like(std))
-        x = (x - self.mean) / self.std
-        self.axes, self.curvature = _principal_axes(x)
-        self.x = x if self.axes is None else x @ self.axes
-        self.weight = torch.zeros(len(self.classes), self.x.shape[1], device=x.device)
+        self.axes, self.curvature, self.x, self.mean, self.std = prepare(features, device)
+        x = self.x
+        self.weight = torch.zeros(len(self.classes), x.shape[1], device=x.device)
         self.bias = torch.bincount(self.target).float().div(len(x)).log()
 
     def solve(self, reg: float, tolerance: float = TOLERANCE) -> LinearModel:
@@ -169,6 +164,28 @@ class _Problem:
             classes=self.classes.astype(np.int64), weight=_array(rotated), bias=_array(self.bias), mean=_array(self.mean),
             std=_array(self.std), reg=reg,
         )  # fmt: skip
+
+
+class Prepared(NamedTuple):
+    """Standardised features along their principal axes (None: as they are), and the curvature bound of each."""
+
+    axes: Float32[Tensor, "dim axes"] | None
+    curvature: Float32[Tensor, " axes"]
+    x: Float32[Tensor, "n axes"]
+    mean: Float32[Tensor, " dim"]
+    std: Float32[Tensor, " dim"]
+
+
+def prepare(features: Float[np.ndarray, "n dim"], device: torch.device | str) -> Prepared:
+    """Standardise features and turn them onto their principal axes."""
+    x = torch.from_numpy(np.ascontiguousarray(features, np.float32)).to(device)
+    mean = x.mean(0)
+    std = x.std(0, correction=0)
+    # A feature that hardly moves is centred and otherwise left: its noise must not be blown up.
+    std = torch.where(std > 1e-6 * std.max().clamp(min=1e-30), std, torch.ones_like(std))
+    x = (x - mean) / std
+    axes, curvature = _principal_axes(x)
+    return Prepared(axes=axes, curvature=curvature, x=x if axes is None else x @ axes, mean=mean, std=std)
 
 
 def _principal_axes(

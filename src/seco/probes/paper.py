@@ -1,6 +1,6 @@
 """`--protocol paper`: what the original SeCo evaluation did where it differs, for comparison with its numbers alone.
 
-Source: the released code of Mañas et al. 2021 (`main_eurosat.py`, `main_bigearthnet.py`, `datasets/`, `models/ssl_finetuner.py`).
+Source: the released code of Mañas et al. 2021 (main_eurosat.py, main_bigearthnet.py, datasets/, models/ssl_finetuner.py).
 docs/evaluation.md lists every deviation; none of them is an advice.
 """
 
@@ -106,8 +106,8 @@ def train_head(
     layer = nn.Linear(features.shape[1], num_classes, device=device)
     with torch.no_grad():
         for parameter in layer.parameters():
-            start = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
-            parameter.copy_(start)
+            drawn = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
+            parameter.copy_(drawn)
     x = torch.from_numpy(np.ascontiguousarray(features, np.float32)).to(device)
     y = torch.from_numpy(targets).to(device)
     y = y.long() if loss == "softmax" else y.float()
@@ -152,7 +152,10 @@ def over_batches(
         )
     return float(
         np.mean(
-            [metric(truth[i * batch : (i + 1) * batch], said[i * batch : (i + 1) * batch]) for i in range(num)]
+            [
+                metric(truth[i * batch : (i + 1) * batch], said[i * batch : (i + 1) * batch])
+                for i in range(num)
+            ]
         )
     )
 

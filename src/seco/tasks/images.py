@@ -11,7 +11,9 @@ from seco.probes.result import TaskResult
 
 NAME = "images"
 HELP = "class of labelled images: a dataset, or a folder or zip with a folder a class; published or stratified split"
-EXAMPLE = "seco evaluate runs/seco imagenet:tf_efficientnet_lite0 --task images --data pictures/ --num-labels 4000"
+EXAMPLE = (
+    "seco evaluate runs/seco imagenet:tf_efficientnet_lite0 --task images --data pictures/ --num-labels 4000"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
