@@ -90,6 +90,11 @@ COMMANDS = (
         example="seco evaluate run random:resnet18 colour --task landcover --data places.seco --json scores.json",
     ),
     Command(
+        words=("compare",), function="judge.compare",
+        help="put the scores of several encoders and tasks in one table (terminal, JSON, CSV, Markdown, LaTeX)",
+        example="seco compare landcover.json eurosat.json --format markdown --out scores.md",
+    ),
+    Command(
         words=("convert",), function="use.convert",
         help="make an encoder of a published checkpoint (SeCo, TorchGeo, MoCo, SSL4EO-S12, torchvision, timm), or back",
         example="seco convert seco_resnet18_1m.ckpt seco-r18",

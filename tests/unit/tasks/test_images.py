@@ -11,9 +11,9 @@ from PIL import Image
 from seco.data.dataset import open_dataset
 from seco.data.labels import quotas
 from seco.errors import ConfigError, DatasetError, TaskError
+from seco.probes import labelled
 from seco.probes.evaluation import evaluate
 from seco.probes.linear import FIT, VALIDATE
-from seco.probes import labelled
 from seco.tasks import images
 
 LABELS = ["crops"] * 30 + ["lake"] * 20 + ["town"] * 10
