@@ -1,8 +1,8 @@
 """Miniature folders in the exact layouts of BigEarthNet 1 and 2."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -16,59 +16,6 @@ from seco.data.nomenclature import CLASSES_19, CLASSES_43, DROPPED, TO_19, in_no
 from seco.errors import DatasetError, TaskError
 
 RGB = ("B04", "B03", "B02")
-
-
-def write_patch(
-    folder: Path, name: str, *, bands: Sequence[str] = bigearthnet.BANDS, level: int = 500
-) -> Path:
-    """Write the bands of a patch, each on its own grid over the same 1,200 m of UTM zone 33."""
-    (folder / name).mkdir(parents=True)
-    rng = np.random.default_rng(level)
-    col, row = (int(v) for v in name.rsplit("_", 2)[1:])
-    for band in bands:
-        px = {"B01": 20, "B09": 20}.get(band, 120 if band in ("B02", "B03", "B04", "B08") else 60)
-        pixels = rng.integers(level, level + 200, (1, px, px)).astype(np.uint16)
-        step = 1200 / px
-        transform = rasterio.Affine(step, 0, 300000 + 1200 * col, 0, -step, 5300000 - 1200 * row)
-        with rasterio.open(
-            folder / name / f"{name}_{band}.tif", "w", driver="GTiff", width=px, height=px, count=1, dtype="uint16",
-            crs="EPSG:32633", transform=transform,
-        ) as out:  # fmt: skip
-            out.write(pixels)
-    return folder / name
-
-
-def write_v1(root: Path, labels: Sequence[Sequence[str]], **settings: object) -> list[str]:
-    """Write version 1: a folder a patch with its labels, and the published lists beside them."""
-    names = [f"S2A_MSIL2A_2017061{3 + i % 2}T101031_{i}_{87 - i}" for i in range(len(labels))]
-    for i, (name, found) in enumerate(zip(names, labels, strict=True)):
-        patch = write_patch(root, name, level=400 + 100 * i, **settings)  # type: ignore[arg-type]
-        about = {
-            "labels": list(found), "coordinates": {"ulx": 0, "uly": 0, "lrx": 1200, "lry": -1200}, "projection": "",
-            "tile_source": "S2A.SAFE", "acquisition_date": "2017-06-13 10:10:31",
-        }  # fmt: skip
-        (patch / f"{name}_labels_metadata.json").write_text(json.dumps(about))
-    return names
-
-
-def write_v2(root: Path, labels: Sequence[Sequence[str]]) -> list[str]:
-    """Write version 2: a folder a scene, a folder a patch in it, radar beside it, and the table."""
-    scene = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP"
-    names = [f"{scene}_{26 + i}_57" for i in range(len(labels))]
-    for i, name in enumerate(names):
-        write_patch(root / "BigEarthNet-S2" / scene, name, level=400 + 100 * i)
-    radar = root / "BigEarthNet-S1" / "S1A_IW_GRDH_1SDV_20170613T165043"
-    write_patch(radar, "S1A_IW_GRDH_1SDV_20170613T165043_33UUP_26_57", bands=("VH",))
-    num = len(names)
-    table = {
-        "patch_id": names, "labels": [list(found) for found in labels],
-        "split": [("train", "validation", "test")[i % 3] for i in range(num)], "country": ["Austria"] * num,
-        "s1_name": ["S1"] * num, "s2v1_name": ["S2"] * num,
-        "contains_seasonal_snow": [i == 1 for i in range(num)],
-        "contains_cloud_or_shadow": [i == 2 for i in range(num)],
-    }  # fmt: skip
-    pq.write_table(pa.table(table), root / "metadata.parquet")
-    return names
 
 
 def run(source: Path, out: Path, **options: object) -> object:
@@ -108,8 +55,8 @@ LABELS_43 = [("Rice fields", "Airports"), ("Pastures",), ("Sea and ocean",), ("A
 
 
 class TestVersion1:
-    def test_everything_is_kept(self, tmp_path: Path) -> None:
-        names = write_v1(tmp_path / "BigEarthNet-v1.0", LABELS_43)
+    def test_everything_is_kept(self, tmp_path: Path, ben: SimpleNamespace) -> None:
+        names = ben.write_v1(tmp_path / "BigEarthNet-v1.0", LABELS_43)
         report = run(tmp_path / "BigEarthNet-v1.0", tmp_path / "out")
         data = open_dataset(tmp_path / "out")
         assert report.num_patches == 4
@@ -126,9 +73,9 @@ class TestVersion1:
         assert not data.index["geometry"].null_count
         assert data.index["split"].null_count == 4
 
-    def test_the_lists_beside_it_are_found(self, tmp_path: Path) -> None:
+    def test_the_lists_beside_it_are_found(self, tmp_path: Path, ben: SimpleNamespace) -> None:
         root = tmp_path / "BigEarthNet-v1.0"
-        names = write_v1(root, LABELS_43, bands=RGB)
+        names = ben.write_v1(root, LABELS_43, bands=RGB)
         (tmp_path / "train.csv").write_text(f"patch\n{names[0]},S1A_x\n{names[1]},S1A_y\n")
         (tmp_path / "test.csv").write_text(f"{names[2]}\n")
         (root / "patches_with_seasonal_snow.csv").write_text(f"{names[3]}\n")
@@ -143,10 +90,10 @@ class TestVersion1:
         assert kept.num_patches == 4
 
     def test_the_pixels_are_read_as_they_are_walked(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, ben: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """At most IN_FLIGHT patches are under way: neither names nor pixels of the whole are ever held."""
-        write_v1(tmp_path / "ben", [("Pastures",)] * 12, bands=RGB)
+        ben.write_v1(tmp_path / "ben", [("Pastures",)] * 12, bands=RGB)
         monkeypatch.setattr(bigearthnet, "IN_FLIGHT", 3)
         walked: list[int] = []
         written: list[int] = []
@@ -167,8 +114,8 @@ class TestVersion1:
 
 
 class TestVersion2:
-    def test_table_split_snow_and_cloud(self, tmp_path: Path) -> None:
-        names = write_v2(
+    def test_table_split_snow_and_cloud(self, tmp_path: Path, ben: SimpleNamespace) -> None:
+        names = ben.write_v2(
             tmp_path, [("Urban fabric",), ("Pastures",), ("Pastures",), ("Marine waters", "Pastures")]
         )
         report = run(tmp_path, tmp_path / "out")
@@ -187,31 +134,31 @@ class TestVersion2:
         ]
 
 
-def _cut(root: Path, names: list[str]) -> None:
+def _cut(root: Path, names: list[str], ben: SimpleNamespace) -> None:
     file = root / names[0] / f"{names[0]}_B03.tif"
     file.write_bytes(file.read_bytes()[:300])
 
 
-def _no_band(root: Path, names: list[str]) -> None:
+def _no_band(root: Path, names: list[str], ben: SimpleNamespace) -> None:
     (root / names[0] / f"{names[0]}_B04.tif").unlink()
 
 
-def _no_labels(root: Path, names: list[str]) -> None:
+def _no_labels(root: Path, names: list[str], ben: SimpleNamespace) -> None:
     (root / names[0] / f"{names[0]}_labels_metadata.json").unlink()
 
 
-def _bad_labels(root: Path, names: list[str]) -> None:
+def _bad_labels(root: Path, names: list[str], ben: SimpleNamespace) -> None:
     (root / names[0] / f"{names[0]}_labels_metadata.json").write_text('{"labels": ["Volcano"]}')
 
 
-def _hostile_labels(root: Path, names: list[str]) -> None:
+def _hostile_labels(root: Path, names: list[str], ben: SimpleNamespace) -> None:
     (root / names[0] / f"{names[0]}_labels_metadata.json").write_text("[" * 100_000)
 
 
-def _other_size(root: Path, names: list[str]) -> None:
+def _other_size(root: Path, names: list[str], ben: SimpleNamespace) -> None:
     (root / names[0] / f"{names[0]}_B02.tif").unlink()
     (root / names[0] / f"{names[0]}_B05.tif").unlink(missing_ok=True)
-    write_patch(root / "x", names[0], bands=("B05",))
+    ben.write_patch(root / "x", names[0], bands=("B05",))
     (root / "x" / names[0] / f"{names[0]}_B05.tif").rename(root / names[0] / f"{names[0]}_B02.tif")
 
 
@@ -227,10 +174,13 @@ def _other_size(root: Path, names: list[str]) -> None:
     ],
 )
 def test_a_spoilt_patch_is_an_error_or_left_out(
-    tmp_path: Path, spoil: Callable[[Path, list[str]], None], message: str
+    tmp_path: Path,
+    spoil: Callable[[Path, list[str], SimpleNamespace], None],
+    message: str,
+    ben: SimpleNamespace,
 ) -> None:
-    names = write_v1(tmp_path / "ben", LABELS_43[:2], bands=RGB)
-    spoil(tmp_path / "ben", names)
+    names = ben.write_v1(tmp_path / "ben", LABELS_43[:2], bands=RGB)
+    spoil(tmp_path / "ben", names, ben)
     with pytest.raises(DatasetError, match=message):
         run(tmp_path / "ben", tmp_path / "out", bands=RGB)
     report = run(tmp_path / "ben", tmp_path / "out", bands=RGB, on_bad="skip")
@@ -238,9 +188,9 @@ def test_a_spoilt_patch_is_an_error_or_left_out(
     assert "1 left out, incomplete or not readable" in report.notes
 
 
-def test_lists_and_tables_that_do_not_fit(tmp_path: Path) -> None:
+def test_lists_and_tables_that_do_not_fit(tmp_path: Path, ben: SimpleNamespace) -> None:
     root = tmp_path / "ben"
-    names = write_v1(root, LABELS_43[:2], bands=RGB)
+    names = ben.write_v1(root, LABELS_43[:2], bands=RGB)
     bad = tmp_path / "ben-train.csv"
     bad.write_text(f"{names[0]}\nrm -rf\n")
     with pytest.raises(DatasetError, match="line 2: 'rm -rf' is no patch"):

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.unit.data.test_bigearthnet import write_v2
 
 from seco.data.dataset import open_dataset
 from seco.errors import ConfigError, TaskError
@@ -122,9 +122,11 @@ def test_the_papers_batches_give_another_number(
     assert row["normalise"] == "paper"
 
 
-def test_a_folder_is_imported_with_the_bands_that_the_encoder_reads(tmp_path: Path) -> None:
+def test_a_folder_is_imported_with_the_bands_that_the_encoder_reads(
+    tmp_path: Path, ben: SimpleNamespace
+) -> None:
     labels = [NAMES[:2], NAMES[1:3], NAMES[2:], NAMES[:1], NAMES[:3], NAMES[1:]] * 3
-    write_v2(tmp_path / "ben", labels)
+    ben.write_v2(tmp_path / "ben", labels)
     rows = evaluate([ColourEncoder()], "bigearthnet", tmp_path / "ben", Options(k=2, num_draws=0)).rows
     assert {r["metric"] for r in rows} == {"map_micro", "map_macro", "lrap"}
     (made,) = (tmp_path / "cache" / "datasets").iterdir()
