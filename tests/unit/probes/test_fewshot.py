@@ -11,7 +11,7 @@ from seco.errors import ConfigError, TaskError
 from seco.nets.baselines import ColourEncoder
 from seco.probes.evaluation import compare, evaluate, summarise
 from seco.probes.fewshot import FIXED_REG, choosing_parts, draw_shots, few_shot
-from seco.probes.linear import VALIDATE
+from seco.probes.linear import VALIDATE, fit_linear, moments_of
 from seco.probes.options import ClassOptions
 from seco.probes.scores import bootstrap_draws
 from seco.tasks import images
@@ -69,6 +69,23 @@ def test_more_labels_tell_more_and_the_draws_differ(probe: str) -> None:
             assert found.chosen == {"reg": FIXED_REG}
     assert scores[20].mean() > scores[1].mean() + 0.1
     assert scores[1].std() > 0
+
+
+def test_features_are_standardised_by_the_whole_training_part() -> None:
+    train, labels = _blobs(300, 0)
+    test, truth = _blobs(200, 1)
+    # One feature is off by a factor that a draw of three samples cannot tell from its noise.
+    train[:, 0] *= 100
+    test[:, 0] *= 100
+    at = draw_shots(labels, np.arange(300), 1, seed=0, draw=0)
+    found = few_shot(
+        "linear", train, labels, np.arange(300), test, shots=1, seed=0, options=ClassOptions(shot_draws=1)
+    )
+    whole = fit_linear(train[at], labels[at], reg=FIXED_REG, moments=moments_of(train)).predict(test)
+    own = fit_linear(train[at], labels[at], reg=FIXED_REG).predict(test)
+    np.testing.assert_array_equal(found.predicted[0], whole)
+    assert (whole != own).any()
+    assert (whole == truth).mean() > 0.5
 
 
 def test_the_interval_covers_draws_as_well_as_patches() -> None:

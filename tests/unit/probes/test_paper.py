@@ -103,7 +103,7 @@ def test_the_head_learns_and_its_draws_are_seeded(monkeypatch: pytest.MonkeyPatc
     assert (once.argmax(1) == labels).mean() > 0.98
     many = np.stack([labels == 1, labels == 0], axis=1)
     logits = paper.train_head(x, many, x, num_classes=2, loss="multilabel", seed=0)
-    assert ((logits > 0) == many).mean() > 0.9
+    assert ((logits[:, 0] - logits[:, 1] > 0) == many[:, 0]).mean() > 0.95
 
 
 def test_rows_say_which_protocol_made_them_and_the_test_part_is_not_touched(data: Path) -> None:
