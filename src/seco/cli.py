@@ -13,11 +13,12 @@ from seco.errors import SecoError
 
 GUIDE = """\
 from imagery to an encoder:
-  seco demo                                                 the whole way on Blue Marble, with pictures
+  seco demo                                                 the whole way on Blue Marble, to one page about it
   seco dataset import geotiff my-rasters/ places.seco       your own multi-date rasters
   seco views places.seco --method seco --out views.png      what the method will see
   seco pretrain --data places.seco --method seco --out run  train an encoder
   seco evaluate run random:resnet18 colour --task landcover --data places.seco
+  seco report run --out report --open                       look at all of it on one page
 """
 
 
@@ -34,7 +35,7 @@ class Command:
 COMMANDS = (
     Command(
         words=("demo",), function="demo.demo",
-        help="the whole way on real imagery: dataset, views, pre-training, evaluation, pictures",
+        help="the whole way on real imagery: dataset, views, pre-training, evaluation, a page about it",
         example="seco demo --out demo-out",
     ),
     Command(
@@ -93,6 +94,11 @@ COMMANDS = (
         words=("compare",), function="judge.compare",
         help="put the scores of several encoders and tasks in one table (terminal, JSON, CSV, Markdown, LaTeX)",
         example="seco compare landcover.json eurosat.json --format markdown --out scores.md",
+    ),
+    Command(
+        words=("report",), function="report.report",
+        help="write one page about runs: what they saw, learnt and came to, side by side",
+        example="seco report run --out report --open",
     ),
     Command(
         words=("convert",), function="use.convert",

@@ -76,7 +76,7 @@ def find_mosaics(data: Path | None, say: Callable[[str], None]) -> Path:
 def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
     """Run or go on with the demo in `out`; return the result rows.
 
-    The folder then holds `dataset`, `seco` (the run), `scores.json` and `pictures`.
+    The folder then holds `dataset`, `seco` (the run), `scores.json`, `pictures` and `report` (the page about all of it).
     """
     from seco.data.dataset import open_dataset
     from seco.data.sheet import draw_dataset_sheet
@@ -112,11 +112,19 @@ def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> li
     rows = _evaluate(demo, folder, out / "seco", PLANET_TASKS if simulated else TASKS)
     write_rows(out / "scores.json", rows)
     made.append(_draw_scores(rows, pictures / "scores.png"))
+    stage("report: what it saw, learnt and came to, on one page")
+    page = _report(demo, out)
     stage("done")
     for picture in made:
         say(f"picture: {picture}")
     say(f"encoder: {out / 'seco'}    scores: {out / 'scores.json'}")
+    say(f"report: {page}")
     return rows
+
+
+def report_page(out: Path) -> Path:
+    """Return where the demo in `out` leaves its page."""
+    return out / "report" / "index.html"
 
 
 def _make_dataset(demo: Demo, folder: Path, say: Callable[[str], None], stage: Callable[[str], None]) -> None:
@@ -197,3 +205,17 @@ def _draw_scores(rows: list[dict[str, Any]], out: Path) -> Path:
     from seco.report.scores import draw_scores
 
     return draw_scores(rows, out)
+
+
+def _report(demo: Demo, out: Path) -> Path:
+    from seco.report.options import Report
+    from seco.report.page import write_report
+
+    settings = Report(scores=(str(out / "scores.json"),), seed=demo.seed % 2**32, device=demo.device)
+    page = write_report([out / "seco"], report_page(out).parent, settings, say=_silent)
+    assert page == report_page(out)
+    return page
+
+
+def _silent(line: str) -> None:
+    """Say nothing: the demo has said what it does."""
