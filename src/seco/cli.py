@@ -107,6 +107,11 @@ COMMANDS = (
         example="seco evaluate run random:resnet18 colour --task landcover --data places.seco --json scores.json",
     ),
     Command(
+        words=("compare",), function="judge.compare",
+        help="put the scores of several encoders and tasks in one table (terminal, JSON, CSV, Markdown, LaTeX)",
+        example="seco compare landcover.json eurosat.json --format markdown --out scores.md",
+    ),
+    Command(
         words=("report",), function="report.report",
         help="write one page about runs: what they saw, learnt and came to, side by side",
         example="seco report run --out report --open",

@@ -160,8 +160,9 @@ class Encoder:
             pixels: (n, bands, height, width), stored numbers.
             bands: what they are; matched to the encoder's bands, converted to its units.
             normalise: `spec` (the statistics trained with), `dataset` (those given in `stats`) or `paper` (stored bytes
-                divided by 255, as the original's EuroSAT evaluation); None takes the spec's own default.
-            stats: mean and deviation per band of `bands`, stored units, for `dataset`.
+                divided by 255, as the original's EuroSAT evaluation; other numbers from mean - 2 deviations to mean + 2
+                as 0 to 1, clipped, as its BigEarthNet evaluation); None takes the spec's own default.
+            stats: mean and deviation per band of `bands`, stored units, for `dataset` and `paper`.
             size: edge in pixels to resize to (bilinear, antialiased); None leaves it.
             outputs: any of `self.outputs`.
             batch_size: images at a time.
@@ -188,6 +189,8 @@ class Encoder:
         how = normalise or self.spec.normalise
         order, scale, shift = self._affine(bands, how, stats)
         limits = self._limits() if how == "spec" else None
+        if how == "paper":
+            limits = torch.tensor(0.0, device=self.device), torch.tensor(1.0, device=self.device)
         nodata = nodata_numbers([bands[i] for i in order])
         nodata = None if nodata is None else nodata.to(self.device)
         out: dict[str, list[np.ndarray]] = {o: [] for o in outputs}
@@ -229,10 +232,15 @@ class Encoder:
             mean = stats[0][order]
             std = deviation(mean, stats[1][order])
             scale, shift = 1 / std, -mean / std
-        elif normalise == "paper":
-            if any(b.units != "display" for b in picked):
-                raise TaskError("normalise 'paper' (bytes / 255) is defined for display bytes only")
+        elif normalise == "paper" and all(b.units == "display" for b in picked):
             scale, shift = np.full(len(order), 1 / 255), np.zeros(len(order))
+        elif normalise == "paper":
+            if stats is None:
+                raise TaskError(
+                    "normalise 'paper' of other numbers than display bytes needs their statistics"
+                )
+            low, span = stats[0][order] - 2 * stats[1][order], 4 * deviation(stats[0][order], stats[1][order])
+            scale, shift = 1 / span, -low / span
         elif normalise == "spec":
             pairs = [conversion(b, s) for b, s in zip(picked, self.spec.bands, strict=True)]
             slope, intercept = np.array(pairs, np.float64).T
