@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -95,6 +96,14 @@ class Labelled:
         if (counts > 0).sum() < 2:
             only = ", ".join(c.name for c, n in zip(self.classes, counts, strict=True) if n) or "none"
             raise DatasetError(f"{self.name} has labels of one class only ({only}); at least two are needed")
+
+    def fingerprint(self) -> str:
+        """Hash pixels and labels."""
+        digest = hashlib.blake2b(digest_size=8)
+        for area in self.areas:
+            for part in (*area.images, area.mask):
+                digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()
 
 
 def class_counts(areas: Sequence[Area], num_classes: int) -> Int64[np.ndarray, " classes"]:

@@ -89,7 +89,7 @@ class RasterScene:
                     f"{wanted.height} px, and no CRS says how they lie; give georeferenced files or one size"
                 )
             pixels = reader.read(
-                plane, row, col, height, width, onto=other, nodata=band.nodata if other else None
+                plane, row, col, height, width, onto=other, nodata=band.nodata if other else None, ahead=False
             )
             parts.append(pixels)
             measured &= ~encodings.empty(pixels, band.nodata)
@@ -190,9 +190,9 @@ def _of_files(path: Path, label: str, options: SceneOptions) -> RasterScene:
         scene = _chosen(collection.scenes, options.date, path)
         notes: list[str] = []
         shift = 0.0
-        if collection.is_sentinel2 and options.offset is None and layout != "theia":
-            if any(p.scale is None and p.dtype != "uint8" for p in scene.planes.values()):
-                shift = baselines.offsets([scene], reader, notes)[0]
+        convention = any(p.scale is None and p.dtype != "uint8" for p in scene.planes.values())
+        if collection.is_sentinel2 and options.offset is None and layout != "theia" and convention:
+            shift = baselines.offsets([scene], reader, notes)[0]
         return _of_planes(
             label, dict(scene.planes), options, default_offset=shift, notes=notes,
             theia="theia" if layout == "theia" else "other",

@@ -191,7 +191,7 @@ class _Session:
             self.tier, self.places, self.viewer, batch_size=config.batch_size, first=self.first, last=config.steps,
             seed=config.seed,
         )  # fmt: skip
-        with _stop_flag() as stop, closing(reading) as reader:
+        with stop_flag() as stop, closing(reading) as reader:
             for step, batch in enumerate(reader, start=self.first + 1):
                 seasons = batch.seasons.to(self.device, non_blocking=True)
                 views = self.viewer.views(seasons, batch.epoch, batch.places)
@@ -287,7 +287,7 @@ def _tensorboard(run: Path, first: int) -> Any:
 
 
 @contextmanager
-def _stop_flag() -> Iterator[threading.Event]:
+def stop_flag() -> Iterator[threading.Event]:
     """Let the first Ctrl-C (or SIGTERM) ask for a stop after the step; the second one breaks off at once."""
     flag = threading.Event()
     if threading.current_thread() is not threading.main_thread():
