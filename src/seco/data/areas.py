@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -138,8 +139,8 @@ def grid_blocks(height: int, width: int, edge: int) -> list[tuple[int, int, int,
     cols = np.linspace(0, width, max(1, round(width / edge)) + 1).astype(int)
     return [
         (int(r), int(c), int(r2 - r), int(c2 - c))
-        for r, r2 in zip(rows[:-1], rows[1:], strict=True)
-        for c, c2 in zip(cols[:-1], cols[1:], strict=True)
+        for r, r2 in itertools.pairwise(rows)
+        for c, c2 in itertools.pairwise(cols)
     ]
 
 

@@ -50,8 +50,8 @@ def read_oscd(path: Path) -> Labelled:
         images, masks = _find(listings)
         if not masks or not images:
             raise DatasetError(
-                f"{path} has {len(images)} cities with images (CITY/imgs_1_rect/B01.tif, ...) and {len(masks)} with a map of "
-                "change (CITY/cm/cm.png or CITY-cm.tif); give OSCD's folder, or the folder of its zips"
+                f"{path} has {len(images)} cities with images (CITY/imgs_1_rect/B01.tif, ...) and {len(masks)} with a map "
+                "of change (CITY/cm/cm.png or CITY-cm.tif); give OSCD's folder, or the folder of its zips"
             )
         lost = sorted(set(masks) - set(images))
         if lost:

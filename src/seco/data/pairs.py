@@ -73,12 +73,14 @@ def read_pairs(path: Path, options: PairOptions | None = None) -> Labelled:
             names = [(b.name, b.units) for b in scene.bands]
             if areas and names != [(b.name, b.units) for b in bands]:
                 raise DatasetError(
-                    f"{image} has bands {_words(names)}; those before have {_words([(b.name, b.units) for b in bands])}: "
-                    "give images of one kind"
+                    f"{image} has bands {', '.join(b.name for b in scene.bands)} ({scene.bands[0].units}); those before "
+                    f"have {', '.join(b.name for b in bands)} ({bands[0].units}): give images of one kind"
                 )
             bands = scene.bands
             values = _read_mask(listing.path(mask), mask, scene.grid, options.ignore, declared)
-            areas += _areas(scene, reader, values, number, _part(image), options.block_px)
+            areas += _areas(
+                scene, reader, values, number=number, part=_part(image), block_px=options.block_px
+            )
     classes = declared or _numbered(areas, path)
     return Labelled(
         name=path.name, bands=bands, classes=tuple(classes[v] for v in sorted(classes)),
@@ -216,12 +218,19 @@ def _read_mask(
 
 
 def _areas(
-    scene: RasterScene, reader: PixelReader, values: np.ndarray, number: int, part: str | None, block_px: int
+    scene: RasterScene,
+    reader: PixelReader,
+    values: np.ndarray,
+    *,
+    number: int,
+    part: str | None,
+    block_px: int,
 ) -> list[Area]:
     """Cut an image into blocks, whole where it is no larger than one and a half, and read those with labels."""
     out = []
     whole = max(values.shape) <= 1.5 * block_px
-    blocks = [(0, 0, *values.shape)] if whole else grid_blocks(*values.shape, block_px)
+    high, wide = values.shape
+    blocks = [(0, 0, high, wide)] if whole else grid_blocks(high, wide, block_px)
     for row, col, height, width in blocks:
         own = values[row : row + height, col : col + width]
         if not (own != np.iinfo(np.int64).min).any():

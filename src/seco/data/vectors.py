@@ -139,7 +139,8 @@ def _check_field(path: Path, field: str, values: Sequence[Any], known: Sequence[
     missing = sum(v is None for v in values)
     if missing:
         raise DatasetError(
-            f"{path}: {missing} of {len(values)} features have no {field!r}; fields: {', '.join(known) or 'none'} (--label-field)"
+            f"{path}: {missing} of {len(values)} features have no {field!r}; fields: "
+            f"{', '.join(known) or 'none'} (--label-field)"
         )
 
 
@@ -171,7 +172,7 @@ def label_scenes(scenes: Sequence[RasterScene], shapes: Shapes, *, block_px: int
                 own = transform * Affine.translation(col, row)
                 ring = shapely.Polygon([own * c for c in ((0, 0), (width, 0), (width, height), (0, height))])
                 hit = np.sort(tree.query(ring, predicate="intersects"))
-                mask = burn(placed[hit], [shapes.labels[i] for i in hit], own, (height, width))
+                mask = burn(list(placed[hit]), [shapes.labels[i] for i in hit], own, (height, width))
                 if (mask == UNKNOWN).all():
                     continue
                 pixels, measured = scene.read(reader, row, col, height, width)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64, Integer
+from jaxtyping import Int64, Integer, Num
 
 from seco.probes.scores import BOOTSTRAP_CHUNK, Interval
 
-Matrix = Float[np.ndarray, "*draws classes classes"]
+Matrix = Num[np.ndarray, "*draws classes classes"]
 """Pixels of each true class (rows) that were given each class (columns)."""
 
 
@@ -35,59 +36,59 @@ def block_confusions(
     return np.stack([m for m in found if m.sum()] or found[:1])
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _ratio(part: Any, whole: Any) -> Any:
     """Divide; what is not defined is NaN."""
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
 
 
-def pixel_accuracy(matrix: Matrix) -> np.ndarray:
+def pixel_accuracy(matrix: Matrix) -> Any:
     """Return the share of pixels that were given their class."""
     return _ratio(np.trace(matrix, axis1=-2, axis2=-1).astype(np.float64), matrix.sum((-2, -1)))
 
 
-def class_recall(matrix: Matrix) -> np.ndarray:
+def class_recall(matrix: Matrix) -> Any:
     """Return the share of each true class that was found, (..., classes)."""
     return _ratio(np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64), matrix.sum(-1))
 
 
-def class_precision(matrix: Matrix) -> np.ndarray:
+def class_precision(matrix: Matrix) -> Any:
     """Return the share of what was given each class that is of it, (..., classes)."""
     return _ratio(np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64), matrix.sum(-2))
 
 
-def class_iou(matrix: Matrix) -> np.ndarray:
+def class_iou(matrix: Matrix) -> Any:
     """Return intersection over union of each class, (..., classes); NaN where a class is neither there nor predicted."""
     hit = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
     return _ratio(hit, matrix.sum(-1) + matrix.sum(-2) - hit)
 
 
-def class_f1(matrix: Matrix) -> np.ndarray:
+def class_f1(matrix: Matrix) -> Any:
     """Return the F1 of each class, (..., classes)."""
     hit = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
     return _ratio(2 * hit, matrix.sum(-1) + matrix.sum(-2))
 
 
-def mean_iou(matrix: Matrix) -> np.ndarray:
+def mean_iou(matrix: Matrix) -> Any:
     """Return the mean IoU over the classes that the truth holds."""
     there = matrix.sum(-1) > 0
     total = np.where(there, np.nan_to_num(class_iou(matrix)), 0.0).sum(-1)
     return _ratio(total, there.sum(-1).astype(np.float64))
 
 
-def balanced(matrix: Matrix) -> np.ndarray:
+def balanced(matrix: Matrix) -> Any:
     """Return the mean recall over the classes that the truth holds."""
     there = matrix.sum(-1) > 0
     total = np.where(there, np.nan_to_num(class_recall(matrix)), 0.0).sum(-1)
     return _ratio(total, there.sum(-1).astype(np.float64))
 
 
-def value(score: Callable[[Matrix], np.ndarray], matrices: Sequence[np.ndarray] | np.ndarray) -> float:
+def value(score: Callable[[Matrix], Any], matrices: Sequence[np.ndarray] | np.ndarray) -> float:
     """Return a score of the sum of matrices: over all pixels, never a mean of parts. 0 where it is not defined."""
     return float(np.nan_to_num(score(np.asarray(matrices).sum(0))))
 
 
 def interval(
-    score: Callable[[Matrix], np.ndarray],
+    score: Callable[[Matrix], Any],
     matrices: Int64[np.ndarray, "units classes classes"],
     *,
     num_draws: int,

@@ -98,7 +98,7 @@ def run(encoder: FeatureExtractor, data: Path, options: Options) -> TaskResult:
             rows += found
             tables.append(table)
         if "distance" in options.probes and seed == options.split_seeds[0]:
-            found, table = _distances(encoder, source, labelled, test, options, common)
+            found, table = _distances(encoder, source, labelled, test, options=options, common=common)
             rows += found
             tables.append(table)
     return gather(rows, tables, options)
@@ -200,14 +200,14 @@ def _score_rows(
 
 
 def _distances(
-    encoder: FeatureExtractor, source: dense.Fed, labelled: Labelled, test: list[Area], options: Options,
+    encoder: FeatureExtractor, source: dense.Fed, labelled: Labelled, test: list[Area], *, options: Options,
     common: dict[str, Any],
 ) -> tuple[list[Row], pa.Table]:  # fmt: skip
     """Score the distance of each output's embeddings of the two dates, pixel by pixel: nothing is trained."""
     outputs = chosen_outputs(options.outputs, encoder.outputs, encoder.name)
     scores: dict[str, list[np.ndarray]] = {o: [] for o in (*outputs, MAPS)}
     for area in test:
-        found = window_distances(encoder, area, source, labelled, outputs, options)
+        found = window_distances(encoder, area, source, labelled=labelled, outputs=outputs, options=options)
         for output in outputs:
             scores[output].append(found[output])
         scores[MAPS].append(map_distances(source, area, options.tile))
@@ -258,6 +258,7 @@ def window_distances(
     encoder: FeatureExtractor,
     area: Area,
     source: dense.Fed,
+    *,
     labelled: Labelled,
     outputs: Sequence[str],
     options: Options,

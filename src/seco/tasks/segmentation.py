@@ -115,7 +115,7 @@ def _one_split(
     )
     metrics = ["miou", "accuracy", *(f"iou:{n}" for n in names)]
     rows += score_rows(matrices, metrics, names, own, options.num_draws)
-    return rows, _table(encoder.name, probe, seed, test, matrices, names)
+    return rows, _table(encoder.name, probe, seed=seed, test=test, matrices=matrices, names=names)
 
 
 def score_rows(
@@ -148,7 +148,7 @@ def score_rows(
 
 
 def _table(
-    encoder: str, probe: str, seed: int, test: list[Area], matrices: np.ndarray, names: list[str]
+    encoder: str, probe: str, *, seed: int, test: list[Area], matrices: np.ndarray, names: list[str]
 ) -> pa.Table:
     """Tell of each test area its commonest class, the commonest given, and the share of its pixels that is right."""
     return prediction_table(

@@ -239,7 +239,7 @@ def build(
     net = Predictor(
         source.backbone, kind=kind, num_classes=len(classes), tuning=settings.tuning, size=size, seed=seed
     )
-    return net.to(source.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net.to(source.device).to(memory_format=torch.channels_last)
 
 
 def of_part(labelled: Labelled, parts: Sequence[str], part: str) -> list[Area]:

@@ -14,12 +14,11 @@ from torch.nn import functional
 
 from seco.config import setting
 from seco.errors import CheckpointError, ConfigError, TrainingError
-from seco.methods._engine import Options as Schedule
-from seco.methods._engine import learning_rate
 from seco.nets.decoders import Tuning
 from seco.nets.predictor import Predictor
+from seco.nets.schedule import cosine
 from seco.train import checkpoints
-from seco.train.loop import InterruptedRunError, stop_flag
+from seco.train.stopping import InterruptedRunError, stop_flag
 
 IGNORED = -1
 """Class of what enters no loss."""
@@ -114,8 +113,7 @@ class _Fit:
 
     def __init__(self, net: Predictor, settings: Training, seed: int) -> None:
         self.net, self.settings, self.seed = net, settings, seed
-        warmup = settings.steps // 20 if settings.warmup_steps is None else settings.warmup_steps
-        self.schedule = Schedule(lr=1.0, warmup_steps=warmup)
+        self.warmup = settings.steps // 20 if settings.warmup_steps is None else settings.warmup_steps
         self.optimiser = torch.optim.AdamW(layer_groups(net, settings))
         self.moving = [p for p in net.parameters() if p.requires_grad]
         self.best: dict[str, Tensor] = {}
@@ -128,9 +126,10 @@ class _Fit:
         return {k: v for k, v in self.net.state_dict().items() if k in names}
 
     def update(self, batch: Batch, weights: Tensor | None) -> float:
-        rate = learning_rate(self.schedule, step=self.step, num_steps=self.settings.steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = group["peak"] * rate
+            group["lr"] = cosine(
+                group["peak"], step=self.step, num_steps=self.settings.steps, warmup_steps=self.warmup
+            )
         self.net.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed((self.seed * 1_000_003 + self.step) % 2**63)
@@ -181,8 +180,8 @@ class _Fit:
         other = [k for k, v in own.items() if before.get(k) != v]
         if other:
             raise ConfigError(
-                f"the run was started with {other[0]} {before.get(other[0])}, not {own[other[0]]}; resume with its settings, "
-                "or choose another folder"
+                f"the run was started with {other[0]} {before.get(other[0])}, not {own[other[0]]}; resume with its "
+                "settings, or choose another folder"
             )
         trained = self.trained()
         net = {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
@@ -207,8 +206,9 @@ class _Fit:
 
 
 def fit(
-    net: Predictor, settings: Training, *, draw: Callable[[int], Batch], validate: Callable[[Predictor], float], seed: int,
-    weights: Tensor | None = None, run: Path | None = None, start: Literal["new", "resume"] = "new", say: Callable[[str], None] | None = None,
+    net: Predictor, settings: Training, *, draw: Callable[[int], Batch], validate: Callable[[Predictor], float],
+    seed: int, weights: Tensor | None = None, run: Path | None = None, start: Literal["new", "resume"] = "new",
+    say: Callable[[str], None] | None = None,
 ) -> Fitted:  # fmt: skip
     """Train until the steps are done or validation no longer gains; the net ends with its best weights.
 
