@@ -126,6 +126,16 @@ COMMANDS = (
         help="write an encoder for others: safetensors, timm, TorchGeo, ONNX, or a folder for a model hub",
         example="seco export run encoder.onnx --format onnx",
     ),
+    Command(
+        words=("finetune",), function="scene.finetune",
+        help="train an encoder's head (and the encoder) on your own labels: images, masks, points or polygons",
+        example="seco finetune run fields-model --data scene.tif --labels fields.geojson --label-field crop",
+    ),
+    Command(
+        words=("predict",), function="scene.predict",
+        help="write the map of a scene as a GeoTIFF: classes of images or pixels, or change between two scenes",
+        example="seco predict fields-model scene.tif map.tif",
+    ),
 )  # fmt: skip
 
 

@@ -22,7 +22,8 @@ from jaxtyping import Float32, Integer
 from seco.data.dataset import Dataset
 from seco.data.tier import TrainingTier
 from seco.errors import TaskError
-from seco.nets.encoder import FeatureExtractor, Normalise
+from seco.nets.encoder import FeatureExtractor
+from seco.nets.feed import Normalise
 from seco.probes.options import PAPER, STRICT, EvaluationOptions
 from seco.runs import cache_folder, progress, write_atomic
 from seco.sensors.bands import match

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from seco.config import setting
 from seco.errors import ConfigError, TaskError
-from seco.nets.encoder import Normalise
+from seco.nets.feed import Normalise
 
 PROBES = ("knn", "linear")
 ALL = "all"
