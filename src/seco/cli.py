@@ -61,6 +61,11 @@ COMMANDS = (
         example="seco dataset split places.seco --test-share 0.2 --block-deg 10",
     ),
     Command(
+        words=("places",), function="places.places",
+        help="choose where to look: around cities, on land, in a polygon or from a file; GeoParquet, map, counts",
+        example="seco places places.parquet --num 200000 --spare 0.05 --seed 0",
+    ),
+    Command(
         words=("planet", "build"), function="planet.build",
         help="simulate a dataset: real geography, made-up imagery, every label known; needs no network",
         example="seco planet build planet.seco --places 1000 --dates 5 --seed 0",
@@ -102,6 +107,11 @@ COMMANDS = (
         example="seco evaluate run random:resnet18 colour --task landcover --data places.seco --json scores.json",
     ),
     Command(
+        words=("compare",), function="judge.compare",
+        help="put the scores of several encoders and tasks in one table (terminal, JSON, CSV, Markdown, LaTeX)",
+        example="seco compare landcover.json eurosat.json --format markdown --out scores.md",
+    ),
+    Command(
         words=("report",), function="report.report",
         help="write one page about runs: what they saw, learnt and came to, side by side",
         example="seco report run --out report --open",
@@ -115,6 +125,16 @@ COMMANDS = (
         words=("export",), function="use.export",
         help="write an encoder for others: safetensors, timm, TorchGeo, ONNX, or a folder for a model hub",
         example="seco export run encoder.onnx --format onnx",
+    ),
+    Command(
+        words=("finetune",), function="scene.finetune",
+        help="train an encoder's head (and the encoder) on your own labels: images, masks, points or polygons",
+        example="seco finetune run fields-model --data scene.tif --labels fields.geojson --label-field crop",
+    ),
+    Command(
+        words=("predict",), function="scene.predict",
+        help="write the map of a scene as a GeoTIFF: classes of images or pixels, or change between two scenes",
+        example="seco predict fields-model scene.tif map.tif",
     ),
 )  # fmt: skip
 

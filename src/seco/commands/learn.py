@@ -83,8 +83,8 @@ def pretrain(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of --out")
     config, args = pretrain_config(parser, argv)
     from seco.report.curves import draw_curves
-    from seco.train.loop import InterruptedRunError
     from seco.train.loop import pretrain as train
+    from seco.train.stopping import InterruptedRunError
 
     try:
         finished = train(config, args.out, resume=args.resume, say=lambda line: print(line, flush=True))

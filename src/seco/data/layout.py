@@ -41,6 +41,7 @@ class Patch:
     baseline: str | None = None
     clear_fraction: float | None = None
     label: str | None = None
+    labels: tuple[str, ...] | None = None
     split: str | None = None
 
 
@@ -124,6 +125,7 @@ class Layout:
             "clear_fraction": patch.clear_fraction,
             "checksum": fmt.checksum(planes),
             "label": patch.label,
+            "labels": list(patch.labels) if patch.labels is not None else None,
             "split": patch.split,
             "geometry": self._footprint(patch),
         }

@@ -13,6 +13,7 @@ from seco.errors import CheckpointError, ConfigError, TrainingError
 from seco.methods._contract import Setup
 from seco.nets.contrast import KeyGroups, MomentumContrast
 from seco.nets.devices import autocast
+from seco.nets.schedule import cosine
 from seco.views.plan import Negatives, Siblings, ViewPlan
 
 MAX_QUEUE = 16_384
@@ -105,12 +106,9 @@ def learning_rate(options: Options, *, step: int, num_steps: int) -> float:
     """Return the learning rate of a step (counted from 0)."""
     assert options.lr is not None
     assert options.warmup_steps is not None
-    if step < options.warmup_steps:
-        return options.lr * (step + 1) / options.warmup_steps
-    if options.schedule == "drops":
+    if options.schedule == "drops" and step >= options.warmup_steps:
         return options.lr * 0.1 ** ((step >= 0.6 * num_steps) + (step >= 0.8 * num_steps))
-    done = (step - options.warmup_steps) / max(1, num_steps - options.warmup_steps)
-    return options.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return cosine(options.lr, step=step, num_steps=num_steps, warmup_steps=options.warmup_steps)
 
 
 def _optimiser(options: Options, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -10,7 +10,8 @@ import numpy as np
 from torch import nn
 
 from seco.nets.backbones import IMAGENET_MEAN, IMAGENET_STD, build_backbone, feature_dim
-from seco.nets.encoder import Encoder, Normalise, Stats
+from seco.nets.encoder import Encoder
+from seco.nets.feed import Normalise, Stats
 from seco.nets.spec import EncoderSpec
 from seco.sensors.bands import Band
 from seco.sensors.rgb import display_bands

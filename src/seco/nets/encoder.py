@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,14 +18,11 @@ from torch.nn import functional
 from seco.errors import CheckpointError, ConfigError, DatasetError, TaskError
 from seco.nets.backbones import build_backbone, check_input, read_tensors, weights_file
 from seco.nets.devices import pick_device
+from seco.nets.feed import Feed, Normalise, Stats
 from seco.nets.heads import projection_head
 from seco.nets.spec import EncoderSpec
-from seco.sensors.bands import Band, Units, as_units, conversion, match, select
-from seco.views.augment import deviation
-from seco.views.nodata import nodata_numbers, unmeasured
+from seco.sensors.bands import Band, Units, as_units, select
 
-Normalise = Literal["spec", "dataset", "paper"]
-Stats = tuple[np.ndarray, np.ndarray]
 USUAL_DN_SCALE = 1e-4
 """Of Sentinel-2 and most products of reflectance: what DN means where nobody says more."""
 MOST_REFLECTANCE = 10.0
@@ -160,8 +157,9 @@ class Encoder:
             pixels: (n, bands, height, width), stored numbers.
             bands: what they are; matched to the encoder's bands, converted to its units.
             normalise: `spec` (the statistics trained with), `dataset` (those given in `stats`) or `paper` (stored bytes
-                divided by 255, as the original's EuroSAT evaluation); None takes the spec's own default.
-            stats: mean and deviation per band of `bands`, stored units, for `dataset`.
+                divided by 255, as the original's EuroSAT evaluation; other numbers from mean - 2 deviations to mean + 2
+                as 0 to 1, clipped, as its BigEarthNet evaluation); None takes the spec's own default.
+            stats: mean and deviation per band of `bands`, stored units, for `dataset` and `paper`.
             size: edge in pixels to resize to (bilinear, antialiased); None leaves it.
             outputs: any of `self.outputs`.
             batch_size: images at a time.
@@ -185,22 +183,11 @@ class Encoder:
         if px not in self._sizes_taken:
             check_input(self.net["backbone"], len(self.spec.bands), px=px)
             self._sizes_taken.add(px)
-        how = normalise or self.spec.normalise
-        order, scale, shift = self._affine(bands, how, stats)
-        limits = self._limits() if how == "spec" else None
-        nodata = nodata_numbers([bands[i] for i in order])
-        nodata = None if nodata is None else nodata.to(self.device)
+        feed = Feed(self.spec, bands, normalise=normalise, stats=stats, device=self.device)
         out: dict[str, list[np.ndarray]] = {o: [] for o in outputs}
         with torch.inference_mode():
             for start in range(0, len(pixels), batch_size):
-                batch = np.ascontiguousarray(pixels[start : start + batch_size][:, order])
-                batch = batch if batch.dtype in (np.uint8, np.float32) else batch.astype(np.float32)
-                stored = torch.from_numpy(batch).to(self.device).float()
-                x = torch.addcmul(shift, stored, scale)
-                x = x if limits is None else torch.clamp(x, *limits)
-                if nodata is not None or pixels.dtype.kind == "f":
-                    x = x.masked_fill(unmeasured(stored, nodata), 0.0)
-                x = x.contiguous(memory_format=torch.channels_last)
+                x = feed(pixels[start : start + batch_size])
                 if size is not None and x.shape[-2:] != (size, size):
                     x = functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
                 for key, value in self.forward(x, outputs).items():
@@ -216,47 +203,6 @@ class Encoder:
             if head in outputs:
                 named[head] = functional.normalize(self.net["heads"][head](features), dim=1)  # type: ignore[index]
         return {o: named[o] for o in outputs}
-
-    def _affine(
-        self, bands: Sequence[Band], normalise: str, stats: Stats | None
-    ) -> tuple[list[int], Tensor, Tensor]:
-        """Fold band order, unit conversion and normalisation into one scale and shift a band."""
-        order = match(bands, self.spec.bands)
-        picked = [bands[i] for i in order]
-        if normalise == "dataset":
-            if stats is None:
-                raise TaskError("normalise 'dataset' needs the statistics of the data; none were given")
-            mean = stats[0][order]
-            std = deviation(mean, stats[1][order])
-            scale, shift = 1 / std, -mean / std
-        elif normalise == "paper":
-            if any(b.units != "display" for b in picked):
-                raise TaskError("normalise 'paper' (bytes / 255) is defined for display bytes only")
-            scale, shift = np.full(len(order), 1 / 255), np.zeros(len(order))
-        elif normalise == "spec":
-            pairs = [conversion(b, s) for b, s in zip(picked, self.spec.bands, strict=True)]
-            slope, intercept = np.array(pairs, np.float64).T
-            scale = slope / np.array(self.spec.std)
-            shift = (intercept - np.array(self.spec.mean)) / np.array(self.spec.std)
-        else:
-            raise ConfigError(f"normalise {normalise!r}; known: spec, dataset, paper")
-        view = (1, -1, 1, 1)
-        return (
-            order,
-            torch.tensor(scale, dtype=torch.float32, device=self.device).view(view),
-            torch.tensor(shift, dtype=torch.float32, device=self.device).view(view),
-        )
-
-    def _limits(self) -> tuple[Tensor, Tensor] | None:
-        """Return the least and greatest normalised number of each band that the encoder was fed, if the spec says so."""
-        if self.spec.clip is None:
-            return None
-        mean, std = np.array(self.spec.mean), np.array(self.spec.std)
-        low, high = (
-            torch.tensor((c - mean) / std, dtype=torch.float32, device=self.device).view(1, -1, 1, 1)
-            for c in self.spec.clip
-        )
-        return low, high
 
     def save(self, folder: Path) -> None:
         """Write one file of weights with the spec in its metadata into `folder` (which is made), atomically.

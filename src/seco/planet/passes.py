@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seco.errors import ConfigError
-from seco.places.samplers import EARTH_RADIUS_KM
+from seco.places.sphere import EARTH_RADIUS_KM
 
 SWATH_M = 290_000
 ALTITUDE_M = 786_000

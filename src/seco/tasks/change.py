@@ -20,6 +20,7 @@ from seco.probes.blocks import splits
 from seco.probes.features import FeatureStore
 from seco.probes.options import ALL, BlockOptions, chosen_outputs
 from seco.probes.overlap import is_transductive
+from seco.probes.ranking import auc
 from seco.probes.result import Row, TaskResult, gather, origin, prediction_table
 
 NAME = "change"
@@ -161,15 +162,6 @@ def _pairs(dataset: Dataset, share: np.ndarray, test: np.ndarray, options: Optio
 def _unit(values: np.ndarray) -> np.ndarray:
     values = values.astype(np.float64)
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
-
-
-def auc(score: np.ndarray, positive: np.ndarray) -> float:
-    """Return the area under the ROC curve: how often a positive's score is above a negative's, ties counting half."""
-    values, position = np.unique(score, return_inverse=True)
-    pos = np.bincount(position, weights=positive, minlength=len(values))
-    neg = np.bincount(position, weights=~positive, minlength=len(values))
-    below = np.cumsum(neg) - neg
-    return float((pos * (below + neg / 2)).sum() / (pos.sum() * neg.sum()))
 
 
 def _interval(

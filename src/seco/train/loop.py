@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from torch import nn
 
 from seco import config as configs
 from seco.data.dataset import open_dataset
-from seco.errors import CheckpointError, ConfigError, SecoError, TrainingError
+from seco.errors import CheckpointError, ConfigError, TrainingError
 from seco.methods import _contract as methods
 from seco.nets.backbones import build_backbone, check_input, feature_dim
 from seco.nets.devices import broken_in_bf16, keep_freed_memory, pick_device, pick_precision
@@ -34,15 +31,10 @@ from seco.train.meter import Meter
 from seco.train.places import batches, choose_places
 from seco.train.probe import OnlineProbe, online_probe
 from seco.train.settings import Pretrain, derived, make_viewer, resolve
+from seco.train.stopping import InterruptedRunError, stop_flag
 from seco.views.augment import deviation
 
 Say = Callable[[str], None]
-
-
-class InterruptedRunError(SecoError):
-    """The user stopped the run; its state is saved."""
-
-    interrupted = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -191,7 +183,7 @@ class _Session:
             self.tier, self.places, self.viewer, batch_size=config.batch_size, first=self.first, last=config.steps,
             seed=config.seed,
         )  # fmt: skip
-        with _stop_flag() as stop, closing(reading) as reader:
+        with stop_flag() as stop, closing(reading) as reader:
             for step, batch in enumerate(reader, start=self.first + 1):
                 seasons = batch.seasons.to(self.device, non_blocking=True)
                 views = self.viewer.views(seasons, batch.epoch, batch.places)
@@ -284,25 +276,3 @@ def _tensorboard(run: Path, first: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(run / "tensorboard"), purge_step=first + 1)
-
-
-@contextmanager
-def _stop_flag() -> Iterator[threading.Event]:
-    """Let the first Ctrl-C (or SIGTERM) ask for a stop after the step; the second one breaks off at once."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            with suppress(TypeError):
-                signal.signal(number, handler)
