@@ -136,10 +136,12 @@ def read_rows(files: Iterable[Path]) -> list[dict[str, Any]]:
 def arrange(rows: Sequence[Mapping[str, Any]]) -> Comparison:
     """Arrange rows in a table; rows that differ in seed alone become one cell, equal rows count once."""
     groups: dict[tuple[tuple, tuple], dict[int, Mapping[str, Any]]] = {}
+    swept = _judged_in_two_normalisations(rows)
     for row in rows:
         if row["probe"] == MAJORITY:
             continue
-        key = tuple(row.get(n) for n in LINE), tuple(_field(row, n) for n in COLUMN)
+        line = tuple(row.get(n) if n != "normalise" or row["encoder"] in swept else None for n in LINE)
+        key = line, tuple(_field(row, n) for n in COLUMN)
         before = groups.setdefault(key, {}).setdefault(row["seed"], row)
         if before["value"] != row["value"]:
             raise ConfigError(
@@ -166,6 +168,15 @@ def arrange(rows: Sequence[Mapping[str, Any]]) -> Comparison:
     return Comparison(
         lines=lines + [constant] * any(k[0] == constant for k in cells), columns=columns, cells=cells
     )
+
+
+def _judged_in_two_normalisations(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the encoders that some column has with two normalisations: elsewhere a protocol or task has its own."""
+    found: dict[tuple, set] = {}
+    for row in rows:
+        key = (row["encoder"], row.get("output"), row.get("size"), *(_field(row, n) for n in COLUMN))
+        found.setdefault(key, set()).add(row.get("normalise"))
+    return {key[0] for key, ways in found.items() if len(ways) > 1}
 
 
 def _field(row: Mapping[str, Any], name: str) -> Any:

@@ -73,6 +73,13 @@ def test_what_differs_is_told_apart_and_nothing_else() -> None:
     ]
 
 
+def test_normalisation_parts_lines_only_where_it_was_swept() -> None:
+    rows = [_row("a", 0.5, normalise="spec"), _row("a", 0.4, protocol="paper", normalise="paper")]
+    assert comparison.arrange(rows).line_names() == ["a"]
+    swept = comparison.arrange([*rows[:1], _row("a", 0.6, normalise="dataset")])
+    assert swept.line_names() == ["a normalise spec", "a normalise dataset"]
+
+
 def test_two_scores_for_one_thing_are_an_error() -> None:
     assert len(comparison.arrange([_row("a", 0.5), _row("a", 0.5)]).cells) == 1
     with pytest.raises(ConfigError, match=r"is there twice, as 0\.5 and 0\.6"):
