@@ -21,6 +21,8 @@ from seco.nets.schedule import cosine
 from seco.train import checkpoints
 from seco.train.stopping import InterruptedRunError, stop_flag
 
+MAX_GRADIENT = 1.0
+"""Norm that gradients are cut to."""
 IGNORED = -1
 """Class of what enters no loss."""
 
@@ -145,6 +147,8 @@ class _Fit:
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        # The features of random and foreign weights come in any scale; one steep step can silence a decoder's ReLUs for good.
+        nn.utils.clip_grad_norm_(self.moving, MAX_GRADIENT)
         self.optimiser.step()
         self.step += 1
         return float(loss.detach())

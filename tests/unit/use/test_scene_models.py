@@ -217,9 +217,18 @@ def test_polygons_over_a_scene_label_pixels(tmp_path, encoder):
             ]
             shapes.append(({"type": "Polygon", "coordinates": [ring]}, {"class": int(classes[r, c])}))
     labels = write_geojson(tmp_path / "p.geojson", shapes)
-    done, lines = train(encoder, file, tmp_path / "model", labels=labels, steps=80, val_every=40)
+    done, lines = train(
+        encoder,
+        file,
+        tmp_path / "model",
+        labels=labels,
+        steps=60,
+        val_every=20,
+        tuning="tuned",
+        encoder_lr=2e-3,
+    )
     assert lines[0].startswith("segment: 3 classes (0, 1, 2)")
-    assert done.best_score > 0.6
+    assert done.best_score > 0.5
     metadata = json.loads((tmp_path / "model" / "model.json").read_text())
     assert metadata["about"]["labels"] == "p.geojson"
 
