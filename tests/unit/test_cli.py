@@ -174,10 +174,10 @@ def test_the_words_of_an_example_are_flags_that_exist(command, capsys):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["nothing"], "no command 'nothing'; known: collect plan, convert, dataset check, dataset import"),
+        (["nothing"], "no command 'nothing'; known: collect, collect plan, compare, convert, dataset check, dataset import"),
         (["--nothing"], "no command '--nothing'"),
         (["dataset", "nothing"], "no command 'dataset nothing'; known: dataset check"),
-        (["dataset", "import", "nothing"], "no importer 'nothing'; known: bluemarble"),
+        (["dataset", "import", "nothing"], "no importer 'nothing'; known: bigearthnet, bluemarble"),
         (["dataset", "import", "bluemarble"], "required: source, out"),
         (["dataset", "import", "bluemarble", "a", "b", "--places", "many"], "num_places: 'many'"),
         (["dataset", "import", "bluemarble", "a", "b", "--sampler", "x"], "--sampler"),

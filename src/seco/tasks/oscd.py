@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from seco.config import setting
 from seco.data.areas import Area, Labelled, grid_blocks
-from seco.data.oscd import read_oscd
+from seco.data.oscd import CLASSES, read_oscd
 from seco.errors import ConfigError, TaskError
 from seco.nets.decoders import feature_maps
 from seco.nets.encoder import FeatureExtractor
@@ -140,7 +140,7 @@ def _learned(
     """Train the U-Net, and score it over all pixels of the test cities and of each of them."""
     learn, val, test = parts
     seed = common["seed"]
-    net = dense.build(source, "change", ("no change", "change"), options, size=options.size, seed=seed)  # type: ignore[arg-type]
+    net = dense.build(source, "change", CLASSES, options, size=options.size, seed=seed)
     weights = dense.class_weights(learn, 2, options.class_weights)
 
     def validate(net: Any) -> float:

@@ -256,17 +256,29 @@ def origin_of(encoder: FeatureExtractor, source: Fed, options: DenseOptions, dat
 
 
 def strips(area: Area, share: float) -> tuple[Area, Area]:
-    """Cut a city in two along its longer edge: what is learned from, and a strip at its end for validation."""
-    height, width = area.shape
-    axis = 0 if height >= width else 1
-    length = area.shape[axis]
-    at = length - max(1, round(share * length))
+    """Cut a city in two: what is learned from, and a strip along one of its edges for validation.
 
-    def cut(window: slice, what: str) -> Area:
-        index = (window, slice(None)) if axis == 0 else (slice(None), window)
+    Of the four edges the one is taken whose strip has the share of change nearest to the whole's: a strip without any
+    change could not tell one model from another.
+    """
+    height, width = area.shape
+    changed = float((area.mask == 1).mean())
+    found = []
+    for axis, length in ((0, height), (1, width)):
+        num = max(1, round(share * length))
+        for window, rest in (
+            (slice(length - num, None), slice(0, length - num)),
+            (slice(0, num), slice(num, None)),
+        ):
+            index = (window, slice(None)) if axis == 0 else (slice(None), window)
+            other = (rest, slice(None)) if axis == 0 else (slice(None), rest)
+            found.append((abs(float((area.mask[index] == 1).mean()) - changed), len(found), index, other))
+    _, _, strip, rest_of_it = min(found, key=lambda f: f[:2])
+
+    def cut(index: tuple[slice, slice], what: str) -> Area:
         return dataclasses.replace(
             area, name=f"{area.name} ({what})", mask=area.mask[index],
             images=tuple(i[(slice(None), *index)] for i in area.images),
         )  # fmt: skip
 
-    return cut(slice(0, at), "training"), cut(slice(at, None), "validation")
+    return cut(rest_of_it, "training"), cut(strip, "validation")

@@ -12,6 +12,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seco import config as configs
 from seco.config import setting
 from seco.errors import CheckpointError, ConfigError, TrainingError
 from seco.nets.decoders import Tuning
@@ -20,6 +21,8 @@ from seco.nets.schedule import cosine
 from seco.train import checkpoints
 from seco.train.stopping import InterruptedRunError, stop_flag
 
+MAX_GRADIENT = 1.0
+"""Norm that gradients are cut to."""
 IGNORED = -1
 """Class of what enters no loss."""
 
@@ -144,6 +147,8 @@ class _Fit:
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        # The features of random and foreign weights come in any scale; one steep step can silence a decoder's ReLUs for good.
+        nn.utils.clip_grad_norm_(self.moving, MAX_GRADIENT)
         self.optimiser.step()
         self.step += 1
         return float(loss.detach())
@@ -170,12 +175,12 @@ class _Fit:
 
     def about(self) -> dict[str, Any]:
         return {
-            "settings": dataclasses.asdict(self.settings), "history": self.history, "best_step": self.best_step,
+            "settings": configs.to_plain(self.settings), "history": self.history, "best_step": self.best_step,
             "best_score": self.best_score, "without_gain": self.without_gain,
         }  # fmt: skip
 
     def restore(self, step: int, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-        own = {f.name: getattr(self.settings, f.name) for f in dataclasses.fields(self.settings)}
+        own = configs.to_plain(self.settings)
         before = about.get("settings", {})
         other = [k for k, v in own.items() if before.get(k) != v]
         if other:

@@ -45,7 +45,7 @@ def test_all_kinds_of_files_give_the_same(tmp_path):
         ("a.csv", b"", "no columns"),
         ("a.csv", b"lon,lat\n", "at least one"),
         ("a.csv", b"lon,lat\n1\n", "longitude and latitude"),
-        ("a.csv", b"lon,lat\n1,x\n", "could not convert"),
+        ("a.csv", b"lon,lat\n1,x\n", "line 2 is .1,x.; give longitude and latitude"),
         ("a.csv", b"lon,lat\n48,122\n", "place 1 is 48, 122"),
         ("a.csv", b"lon,lat\n1,2\n200,2\n", "place 2"),
         ("a.csv", b"lon,lat\nnan,2\n", "place 1"),

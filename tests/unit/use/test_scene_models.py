@@ -25,7 +25,7 @@ from seco.use.finetune import Options, finetune
 from seco.use.model import HEAD_NAME, load_model
 from seco.use.predict import predict
 
-QUICK = {"steps": 12, "val_every": 4, "batch_size": 8, "tile": 32, "lr": 5e-3, "num": 0}
+QUICK = {"steps": 12, "val_every": 4, "batch_size": 8, "tile": 32, "lr": 2e-3, "num": 0}
 
 
 def quick(**more):
@@ -53,7 +53,7 @@ def segmenter(tmp_path_factory, encoder):
     root = tmp_path_factory.mktemp("segment")
     data = write_pairs(root / "data", num=8)
     (data / "classes.txt").write_text("1 forest #00ff00\n4 wheat #ffff00\n7 water #0000ff\n")
-    train(encoder, data, root / "model", steps=40, val_every=20)
+    train(encoder, data, root / "model", steps=80, val_every=40)
     return root / "model"
 
 
@@ -217,9 +217,18 @@ def test_polygons_over_a_scene_label_pixels(tmp_path, encoder):
             ]
             shapes.append(({"type": "Polygon", "coordinates": [ring]}, {"class": int(classes[r, c])}))
     labels = write_geojson(tmp_path / "p.geojson", shapes)
-    done, lines = train(encoder, file, tmp_path / "model", labels=labels, steps=24, val_every=12)
+    done, lines = train(
+        encoder,
+        file,
+        tmp_path / "model",
+        labels=labels,
+        steps=60,
+        val_every=20,
+        tuning="tuned",
+        encoder_lr=2e-3,
+    )
     assert lines[0].startswith("segment: 3 classes (0, 1, 2)")
-    assert done.best_score > 0.6
+    assert done.best_score > 0.5
     metadata = json.loads((tmp_path / "model" / "model.json").read_text())
     assert metadata["about"]["labels"] == "p.geojson"
 
@@ -289,7 +298,7 @@ def test_frozen_stays_frozen_and_tuned_moves_by_layer(tmp_path, encoder):
     groups = supervised.layer_groups(net, quick(tuning="tuned"))
     peaks = sorted({g["peak"] for g in groups})
     assert len(peaks) > 4
-    assert peaks[-1] == pytest.approx(5e-3)
+    assert peaks[-1] == pytest.approx(2e-3)
     assert peaks[-2] == pytest.approx(1e-4)
     assert peaks[-3] == pytest.approx(0.75e-4)
     assert sum(len(g["params"]) for g in groups) == len(list(net.parameters()))
