@@ -99,7 +99,7 @@ def test_killed_over_and_over_at_random_moments(tmp_path, plain, processes):
     out = tmp_path / "d.seco"
     num_killed = 0
     while not out.exists():
-        # The first three by steps, few enough that none of them ends: the clock's kills may come too late on a quick machine.
+        # The first three by steps, few enough that none ends: the clock may come too late on a quick machine.
         if num_killed < 3 or rng.random() < 0.5:
             steps = rng.randrange(4, 12 if num_killed < 3 else 40)
             code = run(processes, child.collect_and_die, str(out), NUM, steps)
