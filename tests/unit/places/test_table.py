@@ -164,7 +164,7 @@ def test_the_command(tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"{out}: 60 places and 6 spare; map: {tmp_path / 'map.png'}" in said
     assert "candidates, of which turned down:" in said
-    assert f"next: seco collect --places {out}" in said
+    assert f"next: seco collect --places {out} --num 60" in said
     assert "target_share" in said
     rows = json.loads((tmp_path / "p.json").read_text())["rows"]
     assert sum(r["places"] for r in rows if r["kind"] == "continent") == 60
