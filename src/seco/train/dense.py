@@ -263,7 +263,7 @@ def strips(area: Area, share: float) -> tuple[Area, Area]:
     """
     height, width = area.shape
     changed = float((area.mask == 1).mean())
-    found = []
+    found: list[tuple[float, int, tuple[slice, slice], tuple[slice, slice]]] = []
     for axis, length in ((0, height), (1, width)):
         num = max(1, round(share * length))
         for window, rest in (
