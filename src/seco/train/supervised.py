@@ -147,7 +147,7 @@ class _Fit:
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        # Features of random and foreign weights come in any scale; one steep step can silence a decoder's ReLUs for good.
+        # Features come in any scale; one steep step can silence a decoder's ReLUs for good.
         nn.utils.clip_grad_norm_(self.moving, MAX_GRADIENT)
         self.optimiser.step()
         self.step += 1

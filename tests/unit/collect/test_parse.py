@@ -268,7 +268,7 @@ def places_in(value, path=()):
 
 JUNK = st.sampled_from(
     [None, True, -1, 0, 1e300, float("nan"), float("inf"), "", "x", "\ud800", [], [None], {}, {"a": 1}, [[]], 10**30]
-)  # fmt: skip
+).map(copy.deepcopy)  # fmt: skip
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
