@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seco.config import setting
-from seco.errors import ConfigError, DatasetError, FetchError
+from seco.errors import ConfigError, DatasetError, FetchError, TaskError
 from seco.runs import CONFIG_NAME, cache_folder, write_rows
 
 TASKS = ("landcover", "climate", "season", "place")
@@ -109,7 +109,9 @@ def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> li
     _train(demo, folder, out / "seco", say)
     made.append(_draw_curves(out / "seco", pictures / "curves.png"))
     stage("evaluation: SeCo against colour statistics and random weights, on places held out by block")
-    rows = _evaluate(demo, folder, out / "seco", PLANET_TASKS if simulated else TASKS)
+    rows = _evaluate(demo, folder, out / "seco", PLANET_TASKS if simulated else TASKS, say)
+    if not rows:
+        raise TaskError(f"{demo.num_places} places are too few for every task; ask for more (--places)")
     write_rows(out / "scores.json", rows)
     made.append(_draw_scores(rows, pictures / "scores.png"))
     stage("report: what it saw, learnt and came to, on one page")
@@ -183,7 +185,9 @@ def _draw_curves(run: Path, out: Path) -> Path:
     return draw_curves([run], out)
 
 
-def _evaluate(demo: Demo, folder: Path, run: Path, tasks: Sequence[str]) -> list[dict[str, Any]]:
+def _evaluate(
+    demo: Demo, folder: Path, run: Path, tasks: Sequence[str], say: Callable[[str], None]
+) -> list[dict[str, Any]]:
     from seco.probes import evaluation
     from seco.report.scores import print_scores
     from seco.use.load import load_encoder
@@ -195,7 +199,12 @@ def _evaluate(demo: Demo, folder: Path, run: Path, tasks: Sequence[str]) -> list
         task = evaluation.find(name)
         wanted = ("all",) if name in ("season", "place") else ("features",)
         options = task.Options(outputs=wanted, split_seeds=(demo.seed,))
-        found = evaluation.evaluate(encoders, name, folder, options).rows
+        try:
+            found = evaluation.evaluate(encoders, name, folder, options).rows
+        except (TaskError, DatasetError) as err:
+            # Too few places for one question are no reason to lose the answers to the others.
+            say(f"{name}: left out, {err}")
+            continue
         print_scores(found, title=f"{name}: {task.HELP}")
         rows += found
     return rows
