@@ -148,10 +148,11 @@ def distances(source: str, data: Path, seed: int) -> dict[str, dict[str, float]]
     plain = FeatureStore(encoder, dataset, options)
 
     def alter(rows: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-        kinds = 1 + rows % (len(augmentation.KINDS) - 1)
+        # By place, not by row: first rows are multiples of the number of dates, and would meet half of the kinds.
+        kinds = 1 + dataset.place[rows] % (len(augmentation.KINDS) - 1)
         return augmentation.transform(pixels, rows, kinds, store=plain, strength=options.strength)
 
-    altered = FeatureStore(encoder, dataset, options, altered=Altered(name="distances", alter=alter))
+    altered = FeatureStore(encoder, dataset, options, altered=Altered(name="distances 2", alter=alter))
     split, _ = next(splits(dataset, options))
     share = read_changes(dataset)
     rows = np.flatnonzero(split.part[dataset.place] == TEST)
