@@ -8,7 +8,7 @@ from typing import Literal
 from seco.config import setting
 from seco.errors import ConfigError
 from seco.planet.passes import check_day
-from seco.planet.surfaces import BANDS
+from seco.planet.surfaces import BANDS, PIXEL_M
 from seco.planet.utm import NORTHERNMOST, SOUTHERNMOST
 
 
@@ -99,6 +99,10 @@ class Build:
         if unknown or not self.bands or len(set(self.bands)) < len(self.bands):
             raise ConfigError(
                 f"bands {','.join(self.bands) or 'none'}; choose from {','.join(BANDS)}, each once (--bands)"
+            )
+        if all(PIXEL_M[b] > 10 for b in self.bands):
+            raise ConfigError(
+                f"bands {','.join(self.bands)}; at least one of 10 m (B02, B03, B04, B08) (--bands)"
             )
         if self.jobs < 0:
             raise ConfigError(f"{self.jobs} processes; 0 or more (--jobs)")

@@ -125,6 +125,7 @@ def test_no_overlap_keeps_places_apart(tmp_path: Path) -> None:
         ({"first": datetime.date(1999, 1, 1)}, r"day 1999-01-01: the planet is seen from"),
         ({"bands": ("B02", "B10")}, r"bands B02,B10; choose from"),
         ({"bands": ()}, r"bands none; choose from"),
+        ({"bands": ("B05", "B01")}, r"bands B05,B01; at least one of 10 m"),
         ({"change_share": 1.5}, r"--change-share 1.5; between 0 and 1"),
         ({"lat_min": 50, "lat_max": 40}, r"latitudes 50 to 40"),
         ({"lat_max": 89}, r"latitudes -60.0 to 89"),
