@@ -7,6 +7,7 @@ command goes on. About two hours on two cores.
   python bench/planet.py                     do what is missing
   python bench/planet.py --jobs 2 --only seco
   python bench/planet.py --status            say what is done
+  python bench/planet.py --distances         measure distances of the runs that are there, into the same files
   python bench/planet.py --table             print the tables of the results page
 """
 
@@ -23,8 +24,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from seco.data.dataset import open_dataset
+from seco.data.split import TEST
+from seco.probes.blocks import splits
 from seco.probes.evaluation import summarise
+from seco.probes.features import Altered, FeatureStore
 from seco.runs import METRICS_NAME, environment, read_metrics, write_json
+from seco.tasks import augmentation
+from seco.tasks.change import read_changes
+from seco.use.load import load_encoder
 
 REPO = Path(__file__).resolve().parent.parent
 RESULTS = REPO / "docs" / "results" / "planet"
@@ -127,6 +137,67 @@ class Bench:
         write_json(self.results / f"{job.name}.json", about)
 
 
+def distances(source: str, data: Path, seed: int) -> dict[str, dict[str, float]]:
+    """Return for each output the mean cosine distance under augmentation, season, and place, over the test places.
+
+    A patch is compared with itself after one transformation of the augmentation task, with its place's other dates between
+    which no land changed, and with a patch of another place.
+    """
+    dataset, encoder = open_dataset(data), load_encoder(source)
+    options = augmentation.Options(split_seeds=(seed,), cache="none")
+    plain = FeatureStore(encoder, dataset, options)
+
+    def alter(rows: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        kinds = 1 + rows % (len(augmentation.KINDS) - 1)
+        return augmentation.transform(pixels, rows, kinds, store=plain, strength=options.strength)
+
+    altered = FeatureStore(encoder, dataset, options, altered=Altered(name="distances", alter=alter))
+    split, _ = next(splits(dataset, options))
+    share = read_changes(dataset)
+    rows = np.flatnonzero(split.part[dataset.place] == TEST)
+    first = rows[np.r_[True, dataset.place[rows][1:] != dataset.place[rows][:-1]]]
+    anchor = first[np.searchsorted(dataset.place[first], dataset.place[rows])]
+    kept = (rows != anchor) & (share[rows] == share[anchor])
+    there = plain.get(rows, encoder.outputs)
+    after = altered.get(first, encoder.outputs)
+    out = {}
+    for output in encoder.outputs:
+        unit = there[output] / np.linalg.norm(there[output], axis=1, keepdims=True)
+        of = dict(zip(rows.tolist(), unit))
+        start = np.stack([of[r] for r in first.tolist()])
+        turned = after[output] / np.linalg.norm(after[output], axis=1, keepdims=True)
+        pairs = np.stack([of[r] for r in anchor[kept].tolist()])
+        out[output] = {
+            "augmentation": float(1 - (start * turned).sum(1).mean()),
+            "season": float(1 - (pairs * unit[kept]).sum(1).mean()),
+            "place": float(1 - (start * np.roll(start, 1, axis=0)).sum(1).mean()),
+        }
+    return out
+
+
+def distance_table(results: Path) -> str:
+    """Return as Markdown how far augmentation and season move each output, in units of the distance between places."""
+    cells: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for job in jobs():
+        file = results / f"{job.name}.json"
+        about = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        for output, d in about.get("distances", {}).items():
+            cell = cells.setdefault((job.label, output), [])
+            cell.append((d["augmentation"] / d["place"], d["season"] / d["place"]))
+    lines = [
+        "| encoder | output | augmentation | season | season / augmentation | seeds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (encoder, output), pairs in cells.items():
+        values = np.array([(a, b, b / a) for a, b in pairs])
+        spread = values.std(axis=0, ddof=1) if len(pairs) > 1 else [None] * 3
+        words = [
+            f"{m:.2f}" + (f" ± {s:.2f}" if s is not None else "") for m, s in zip(values.mean(axis=0), spread)
+        ]
+        lines.append(f"| {encoder} | {output} | {' | '.join(words)} | {len(pairs)} |")
+    return "\n".join(lines)
+
+
 def table(results: Path) -> str:
     """Return the results as Markdown: a line an output of an encoder, percent, mean ± sample deviation over seeds."""
     files = [f for j in jobs() if (f := results / f"{j.name}.json").is_file()]
@@ -162,16 +233,26 @@ def main() -> None:
     parser.add_argument("--only", default="", help="jobs whose names contain this, comma-separated")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores")
     parser.add_argument("--status", action="store_true", help="say what is done")
+    parser.add_argument("--distances", action="store_true", help="measure distances of finished jobs")
     parser.add_argument("--table", action="store_true", help="print the tables")
     args = parser.parse_args()
     if args.table:
-        print(table(args.results))
+        print(table(args.results) + "\n\n" + distance_table(args.results))
         return
     chosen = [j for j in jobs() if any(part in j.name for part in args.only.split(","))]
     left = [j for j in chosen if not (args.results / f"{j.name}.json").is_file()]
     if args.status:
         for job in chosen:
             print(f"{'to do' if job in left else 'done':<6} {job.name}")
+        return
+    if args.distances:
+        for job in (j for j in chosen if j not in left):
+            file = args.results / f"{job.name}.json"
+            about = json.loads(file.read_text(encoding="utf-8"))
+            source = job.baseline or str(args.work / "runs" / job.name)
+            if "distances" not in about:
+                about["distances"] = distances(source, args.work / "planet", job.seed)
+                write_json(file, about)
         return
     bench = Bench(
         work=args.work.resolve(),

@@ -13,11 +13,12 @@ from seco.errors import SecoError
 
 GUIDE = """\
 from imagery to an encoder:
-  seco demo                                                 the whole way on Blue Marble, with pictures
+  seco demo                                                 the whole way on Blue Marble, to one page about it
   seco dataset import geotiff my-rasters/ places.seco       your own multi-date rasters
   seco views places.seco --method seco --out views.png      what the method will see
   seco pretrain --data places.seco --method seco --out run  train an encoder
   seco evaluate run random:resnet18 colour --task landcover --data places.seco
+  seco report run --out report --open                       look at all of it on one page
 """
 
 
@@ -34,7 +35,7 @@ class Command:
 COMMANDS = (
     Command(
         words=("demo",), function="demo.demo",
-        help="the whole way on real imagery: dataset, views, pre-training, evaluation, pictures",
+        help="the whole way on real imagery: dataset, views, pre-training, evaluation, a page about it",
         example="seco demo --out demo-out",
     ),
     Command(
@@ -60,6 +61,11 @@ COMMANDS = (
         example="seco dataset split places.seco --test-share 0.2 --block-deg 10",
     ),
     Command(
+        words=("places",), function="places.places",
+        help="choose where to look: around cities, on land, in a polygon or from a file; GeoParquet, map, counts",
+        example="seco places places.parquet --num 200000 --spare 0.05 --seed 0",
+    ),
+    Command(
         words=("planet", "build"), function="planet.build",
         help="simulate a dataset: real geography, made-up imagery, every label known; needs no network",
         example="seco planet build planet.seco --places 1000 --dates 5 --seed 0",
@@ -75,6 +81,17 @@ COMMANDS = (
         example="seco planet serve planet --port 8642 --stac-port 8643",
     ),
     Command(
+        words=("collect", "plan"), function="collect_plan.plan",
+        help="what a collection would fetch from a STAC catalogue: places, scenes, bytes; nothing is fetched",
+        example="seco collect plan --places places.parquet --from 2023-01-01 --to 2024-12-31 --out dataset",
+    ),
+    Command(
+        words=("collect",), function="collect.collect",
+        help="seasonal patches of places from a STAC catalogue; the same command goes on after any stop",
+        example="seco collect --places places.parquet --catalog earth-search --from 2023-01-01 --to 2024-12-31 "
+        "--seasons 5 --window-days 15 --max-cloud 10 --bands all --size 264 --out patches.seco",
+    ),
+    Command(
         words=("views",), function="learn.views",
         help="draw what a method sees, and who is positive and negative for each head",
         example="seco views places.seco --method seco --out views.png",
@@ -88,6 +105,16 @@ COMMANDS = (
         words=("evaluate",), function="judge.evaluate",
         help="judge encoders on a task",
         example="seco evaluate run random:resnet18 colour --task landcover --data places.seco --json scores.json",
+    ),
+    Command(
+        words=("compare",), function="judge.compare",
+        help="put the scores of several encoders and tasks in one table (terminal, JSON, CSV, Markdown, LaTeX)",
+        example="seco compare landcover.json eurosat.json --format markdown --out scores.md",
+    ),
+    Command(
+        words=("report",), function="report.report",
+        help="write one page about runs: what they saw, learnt and came to, side by side",
+        example="seco report run --out report --open",
     ),
     Command(
         words=("convert",), function="use.convert",

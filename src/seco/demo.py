@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seco.config import setting
-from seco.errors import ConfigError, DatasetError, FetchError
+from seco.errors import ConfigError, DatasetError, FetchError, TaskError
 from seco.runs import CONFIG_NAME, cache_folder, write_rows
 
 TASKS = ("landcover", "climate", "season", "place")
@@ -76,7 +76,7 @@ def find_mosaics(data: Path | None, say: Callable[[str], None]) -> Path:
 def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
     """Run or go on with the demo in `out`; return the result rows.
 
-    The folder then holds `dataset`, `seco` (the run), `scores.json` and `pictures`.
+    The folder then holds `dataset`, `seco` (the run), `scores.json`, `pictures` and `report` (the page about all of it).
     """
     from seco.data.dataset import open_dataset
     from seco.data.sheet import draw_dataset_sheet
@@ -109,14 +109,24 @@ def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> li
     _train(demo, folder, out / "seco", say)
     made.append(_draw_curves(out / "seco", pictures / "curves.png"))
     stage("evaluation: SeCo against colour statistics and random weights, on places held out by block")
-    rows = _evaluate(demo, folder, out / "seco", PLANET_TASKS if simulated else TASKS)
+    rows = _evaluate(demo, folder, out / "seco", PLANET_TASKS if simulated else TASKS, say)
+    if not rows:
+        raise TaskError(f"{demo.num_places} places are too few for every task; ask for more (--places)")
     write_rows(out / "scores.json", rows)
     made.append(_draw_scores(rows, pictures / "scores.png"))
+    stage("report: what it saw, learnt and came to, on one page")
+    page = _report(demo, out)
     stage("done")
     for picture in made:
         say(f"picture: {picture}")
     say(f"encoder: {out / 'seco'}    scores: {out / 'scores.json'}")
+    say(f"report: {page}")
     return rows
+
+
+def report_page(out: Path) -> Path:
+    """Return where the demo in `out` leaves its page."""
+    return out / "report" / "index.html"
 
 
 def _make_dataset(demo: Demo, folder: Path, say: Callable[[str], None], stage: Callable[[str], None]) -> None:
@@ -175,7 +185,9 @@ def _draw_curves(run: Path, out: Path) -> Path:
     return draw_curves([run], out)
 
 
-def _evaluate(demo: Demo, folder: Path, run: Path, tasks: Sequence[str]) -> list[dict[str, Any]]:
+def _evaluate(
+    demo: Demo, folder: Path, run: Path, tasks: Sequence[str], say: Callable[[str], None]
+) -> list[dict[str, Any]]:
     from seco.probes import evaluation
     from seco.report.scores import print_scores
     from seco.use.load import load_encoder
@@ -187,7 +199,12 @@ def _evaluate(demo: Demo, folder: Path, run: Path, tasks: Sequence[str]) -> list
         task = evaluation.find(name)
         wanted = ("all",) if name in ("season", "place") else ("features",)
         options = task.Options(outputs=wanted, split_seeds=(demo.seed,))
-        found = evaluation.evaluate(encoders, name, folder, options).rows
+        try:
+            found = evaluation.evaluate(encoders, name, folder, options).rows
+        except (TaskError, DatasetError) as err:
+            # Too few places for one question are no reason to lose the answers to the others.
+            say(f"{name}: left out, {err}")
+            continue
         print_scores(found, title=f"{name}: {task.HELP}")
         rows += found
     return rows
@@ -197,3 +214,17 @@ def _draw_scores(rows: list[dict[str, Any]], out: Path) -> Path:
     from seco.report.scores import draw_scores
 
     return draw_scores(rows, out)
+
+
+def _report(demo: Demo, out: Path) -> Path:
+    from seco.report.options import Report
+    from seco.report.page import write_report
+
+    settings = Report(scores=(str(out / "scores.json"),), seed=demo.seed % 2**32, device=demo.device)
+    page = write_report([out / "seco"], report_page(out).parent, settings, say=_silent)
+    assert page == report_page(out)
+    return page
+
+
+def _silent(line: str) -> None:
+    """Say nothing: the demo has said what it does."""

@@ -116,8 +116,12 @@ class MetricsLog:
     def __init__(self, path: Path, *, keep_until_step: int = 0) -> None:
         """Open the log, keeping the lines up to and including `keep_until_step`."""
         self.path = path
-        kept = [r for r in read_metrics(path) if r.get("step", 0) <= keep_until_step]
-        write_atomic(path, "".join(json.dumps(r) + "\n" for r in kept))
+        kept = "".join(
+            json.dumps(r) + "\n" for r in read_metrics(path) if r.get("step", 0) <= keep_until_step
+        )
+        # A log that stays as it is keeps its time: when its last line was written.
+        if not path.is_file() or path.read_bytes() != kept.encode():
+            write_atomic(path, kept)
         self._file = path.open("a", encoding="utf-8")
 
     def add(self, **values: Any) -> None:

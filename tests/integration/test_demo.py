@@ -47,11 +47,20 @@ def test_scores_hold_every_encoder_probe_and_head(demo):
     assert not any(r["transductive"] for r in rows if r["encoder"] == "seco")
 
 
+def test_ends_with_a_page_about_all_of_it(demo):
+    text = (demo / "report" / "index.html").read_text(encoding="utf-8")
+    assert "Not shown" not in text
+    assert text.count('class="card"') == 3
+    assert 200_000 < len(text) < 8_000_000
+
+
 def test_the_same_command_goes_on_and_changes_nothing(demo, seco_data):
     before = (demo / "scores.json").read_text()
+    page = (demo / "report" / "index.html").read_bytes()
     pixels = (demo / "dataset" / "index.parquet").stat().st_mtime_ns
     assert main(["demo", "--data", str(seco_data("bluemarble")), "--out", str(demo), *ARGS]) == 0
     assert (demo / "scores.json").read_text() == before
+    assert (demo / "report" / "index.html").read_bytes() == page
     assert (demo / "dataset" / "index.parquet").stat().st_mtime_ns == pixels
 
 

@@ -174,10 +174,10 @@ def test_the_words_of_an_example_are_flags_that_exist(command, capsys):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["nothing"], "no command 'nothing'; known: convert, dataset check, dataset import"),
+        (["nothing"], "no command 'nothing'; known: collect, collect plan, compare, convert, dataset check, dataset import"),
         (["--nothing"], "no command '--nothing'"),
         (["dataset", "nothing"], "no command 'dataset nothing'; known: dataset check"),
-        (["dataset", "import", "nothing"], "no importer 'nothing'; known: bluemarble"),
+        (["dataset", "import", "nothing"], "no importer 'nothing'; known: bigearthnet, bluemarble"),
         (["dataset", "import", "bluemarble"], "required: source, out"),
         (["dataset", "import", "bluemarble", "a", "b", "--places", "many"], "num_places: 'many'"),
         (["dataset", "import", "bluemarble", "a", "b", "--sampler", "x"], "--sampler"),
@@ -535,6 +535,62 @@ def test_a_split_is_trained_on_and_tested_on_by_its_name(make_dataset, tmp_path,
     assert "no split 'his', it has: mine" in failure(capsys, *judge, "--split", "his")
     assert "--split SPLIT" in help_of(capsys, "evaluate", "--task", "landcover")
     assert "--split SPLIT" not in help_of(capsys, "evaluate", "--task", "images")
+
+
+def test_scores_of_several_tasks_become_one_table_and_pictures(make_dataset, tmp_path, capsys):
+    labels = [("crops", "lake", "town")[i % 3] for i in range(60)]
+    path = make_dataset(num_places=60, num_dates=1, labels=labels)
+    files = {
+        n: tmp_path / n for n in ("a.json", "b.json", "p.parquet", "curve.png", "confusion.png", "errors.png")
+    }
+    judge = [
+        "evaluate",
+        "colour",
+        "random:resnet18",
+        "--data",
+        path,
+        "--device",
+        "cpu",
+        "--num-draws",
+        20,
+        "--k",
+        3,
+    ]
+    out = output(
+        capsys, *judge, "--task", "images", "--size", 32, "--json", files["a.json"], "--predictions", files["p.parquet"],
+        "--shots", "1,5", "--shot-draws", 2, "--picture", files["curve.png"], "--confusion", files["confusion.png"],
+        "--errors", files["errors.png"],
+    )  # fmt: skip
+    assert all(str(files[n]) in out for n in ("curve.png", "confusion.png", "errors.png"))
+    assert all(files[n].stat().st_size > 5000 for n in ("curve.png", "confusion.png", "errors.png"))
+    output(capsys, *judge, "--task", "label", "--size", 32, "--json", files["b.json"], "--min-places", 1)
+    shown = output(
+        capsys,
+        "compare",
+        files["a.json"],
+        files["b.json"],
+        "--predictions",
+        files["p.parquet"],
+        "--reference",
+        "colour",
+    )
+    assert all(
+        word in shown for word in ("random:resnet18", "majority", "label", "5-shot", "paired differences")
+    )
+    target = tmp_path / "scores.tex"
+    assert str(target) in output(capsys, "compare", files["a.json"], "--format", "latex", "--out", target)
+    assert r"\begin{tabular}" in target.read_text()
+    rows = json.loads(output(capsys, "compare", files["a.json"], "--format", "json"))["rows"]
+    assert {r["shots"] for r in rows} == {None, 1, 5}
+    assert "go together" in failure(capsys, "compare", files["a.json"], "--reference", "colour")
+    assert "wants --format" in failure(capsys, "compare", files["a.json"], "--out", target)
+    assert "no predictions of 'nobody'" in failure(
+        capsys, "compare", files["a.json"], "--predictions", files["p.parquet"], "--reference", "nobody"
+    )
+    assert "cannot read" in failure(capsys, "compare", tmp_path / "nothing.json")
+    assert "no few-shot part" in failure(
+        capsys, *judge, "--task", "images", "--shots", 1, "--protocol", "paper"
+    )
 
 
 def open_dataset_split(path, name):

@@ -1,6 +1,7 @@
 """Files of runs: written whole or not at all; logs that go on; tables."""
 
 import json
+import os
 import threading
 
 import numpy as np
@@ -114,6 +115,16 @@ def test_a_log_taken_up_again_drops_what_came_after_the_checkpoint(tmp_path):
     assert [r["step"] for r in read_metrics(file)] == [1, 2, 3, 4, 5]
     fill(file, [1])
     assert [r["step"] for r in read_metrics(file)] == [1]
+
+
+def test_a_log_that_nothing_is_dropped_from_keeps_its_time(tmp_path):
+    file = tmp_path / "m.jsonl"
+    fill(file, [1, 2])
+    os.utime(file, (1e9, 1e9))
+    fill(file, [], keep_until_step=2)
+    assert file.stat().st_mtime == 1e9
+    fill(file, [], keep_until_step=1)
+    assert file.stat().st_mtime != 1e9
 
 
 def test_a_half_written_last_line_is_left_out_and_does_not_spoil_the_next(tmp_path):

@@ -10,15 +10,19 @@ from seco.runs import write_rows
 
 def demo(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """`seco demo --out FOLDER`."""
-    from seco.demo import Demo, run_demo
+    from seco.commands.report import open_flag, show
+    from seco.demo import Demo, report_page, run_demo
 
     parser.add_argument(
         "--out", type=Path, default=Path("demo-out"), help="folder for everything (default: demo-out)"
     )
     configs.add_arguments(parser, Demo)
     json_flag(parser)
+    open_flag(parser)
     args = parser.parse_args(argv)
     rows = run_demo(configs.from_args(Demo, args), args.out)
     if args.json:
         write_rows(args.json, rows)
+    if args.open:
+        show(report_page(args.out))
     return 0

@@ -45,6 +45,11 @@ class Dataset:
             table = pq.read_table(file, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as err:
             raise DatasetError(f"cannot read {file}: {err}; import the dataset again") from err
+        for name in fmt.ADDED_COLUMNS:
+            if name not in table.column_names:
+                table = table.append_column(
+                    fmt.INDEX_SCHEMA.field(name), pa.nulls(len(table), fmt.INDEX_SCHEMA.field(name).type)
+                )
         missing = [n for n in fmt.INDEX_SCHEMA.names if n not in table.column_names]
         if missing:
             raise DatasetError(f"{file} lacks column {', '.join(missing)}; import the dataset again")
@@ -101,6 +106,11 @@ class Dataset:
     def labels(self) -> list[str | None]:
         """Label of each patch, None where it has none."""
         return self.index["label"].to_pylist()
+
+    @property
+    def label_sets(self) -> list[list[str] | None]:
+        """The labels of each patch, for sources that give any number of them; None where nothing is said."""
+        return self.index["labels"].to_pylist()
 
     @cached_property
     def fingerprint(self) -> str:

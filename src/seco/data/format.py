@@ -37,10 +37,14 @@ INDEX_SCHEMA = pa.schema(
         pa.field("clear_fraction", pa.float32()),
         pa.field("checksum", pa.string(), nullable=False),
         pa.field("label", pa.string()),
+        pa.field("labels", pa.list_(pa.string())),
         pa.field("split", pa.string()),
         pa.field("geometry", pa.binary()),
     ]
 )
+
+ADDED_COLUMNS = ("labels",)
+"""Columns that datasets written before they were added lack: they read as null."""
 
 INDEX_DOCS = {
     "row": "position of the patch along the first axis of every archive array",
@@ -56,6 +60,7 @@ INDEX_DOCS = {
     "clear_fraction": "share of pixels that are neither cloud nor nodata; null where unknown",
     "checksum": "BLAKE2b-64 of the stored pixels",
     "label": "class name, where the source has one",
+    "labels": "class names, where the source has any number of them a patch; null where it says nothing",
     "split": "the source's own split (train, val, test), where it has one",
     "geometry": "footprint, WKB polygon in longitude/latitude; without a transform a box around the centre",
 }

@@ -27,13 +27,30 @@ def rgb_positions(bands: Sequence[Band]) -> tuple[int, int, int]:
     return 0, 0, 0
 
 
+MOST_SHOWN = 0.3
+"""Reflectance that is shown as white at the latest: clouds and snow would leave nothing but black to the ground."""
+GAMMA = 1.4
+
+
 def as_rgb(pixels: np.ndarray, tier: TrainingTier) -> np.ndarray:
-    """Return (height, width, 3) in 0-1: display bytes as they are, other units stretched between 2% and 98%."""
+    """Return (height, width, 3) in 0-1: display bytes as they are, true colour of reflectance with one stretch for all.
+
+    Other bands are stretched between their 2% and 98%, each by itself.
+    """
+    at = rgb_positions(tier.bands)
+    known = [tier.bands[i].to_reflectance for i in at if tier.bands[i].units != "display"]
+    true = [tier.bands[i].common_name for i in at] == ["red", "green", "blue"]
+    if true and len(known) == 3 and None not in known:
+        factors = [(float(k[0]), float(k[1])) for k in known if k is not None]
+        high = max(float(tier.high[i]) * a + b for i, (a, b) in zip(at, factors, strict=True))
+        white = min(max(high, 0.02), MOST_SHOWN)
+        shown = [pixels[i].astype(np.float32) * a + b for i, (a, b) in zip(at, factors, strict=True)]
+        return np.clip(np.stack(shown, -1) / white, 0, 1) ** (1 / GAMMA)
     out = []
-    for i in rgb_positions(tier.bands):
+    for i in at:
         display = tier.bands[i].units == "display"
-        low, high = (0.0, 255.0) if display else (tier.low[i], max(tier.high[i], tier.low[i] + 1e-6))
-        out.append((pixels[i].astype(np.float32) - low) / (high - low))
+        low, top = (0.0, 255.0) if display else (tier.low[i], max(tier.high[i], tier.low[i] + 1e-6))
+        out.append((pixels[i].astype(np.float32) - low) / (top - low))
     return np.clip(np.stack(out, -1), 0, 1)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,39 +14,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
-from zarr.codecs import BloscCodec
 
 from seco.data import format as fmt
-from seco.data.footprint import box_wkb, footprint_wkb, geo_metadata
+from seco.data import layout as layouts
+from seco.data.footprint import geo_metadata
+from seco.data.layout import Layout, Patch
 from seco.errors import DatasetError
 from seco.sensors.bands import Band
 
-SHARD_BYTES = 32 * 2**20
-INDEX_BATCH = 8192
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Patch:
-    """One place at one date, as an importer hands it over.
-
-    Attributes:
-        place: place id; patches of one place come one after another, in date order.
-        pixels: `(bands, height, width)`, or band name -> `(height, width)` where resolutions differ.
-        transform: affine (a, b, c, d, e, f) of the finest grid in `crs`.
-    """
-
-    place: str
-    pixels: np.ndarray | Mapping[str, np.ndarray]
-    date: datetime.date | None = None
-    lon: float | None = None
-    lat: float | None = None
-    crs: str | None = None
-    transform: tuple[float, ...] | None = None
-    item: str = ""
-    baseline: str | None = None
-    clear_fraction: float | None = None
-    label: str | None = None
-    split: str | None = None
+__all__ = ["DatasetWriter", "Patch", "disk_errors", "open_index", "require_new", "write_meta"]
 
 
 class DatasetWriter:
@@ -79,11 +53,10 @@ class DatasetWriter:
         self.provenance = dict(provenance)
         self.num_patches = 0
         self.num_places = 0
-        self._groups: tuple[fmt.Group, ...] = ()
+        self._layout: Layout | None = None
         self._arrays: list[zarr.Array] = []
         self._pending: list[list[np.ndarray]] = []
         self._flushed = 0
-        self._shard = 0
         self._rows: list[dict[str, Any]] = []
         self._index: pq.ParquetWriter | None = None
         self._place: str | None = None
@@ -114,10 +87,10 @@ class DatasetWriter:
         Raises:
             DatasetError: its bands, shapes or order do not fit, or the disk is full.
         """
-        pixels = self._as_mapping(patch)
-        if not self._groups:
-            self._start(pixels)
-        planes = [self._plane(group, pixels, patch) for group in self._groups]
+        if self._layout is None:
+            self._layout = self._start(patch)
+        layout = self._layout
+        planes = layout.planes(patch)
         if patch.place != self._place:
             if patch.place in self._seen:
                 raise DatasetError(f"place {patch.place}: its patches do not come one after another")
@@ -126,89 +99,21 @@ class DatasetWriter:
             self.num_places += 1
         for pending, plane in zip(self._pending, planes, strict=True):
             pending.append(plane)
-        self._rows.append(self._row(patch, planes))
+        self._rows.append(layout.row(self.num_patches, patch, planes))
         self.num_patches += 1
-        if len(self._pending[0]) >= self._shard:
+        if len(self._pending[0]) >= layout.shard:
             self._flush_pixels()
-        if len(self._rows) >= INDEX_BATCH:
+        if len(self._rows) >= layouts.INDEX_BATCH:
             self._flush_index()
 
-    def _as_mapping(self, patch: Patch) -> Mapping[str, np.ndarray]:
-        if not isinstance(patch.pixels, np.ndarray):
-            return patch.pixels
-        if patch.pixels.ndim != 3 or len(patch.pixels) != len(self.bands):
-            raise DatasetError(
-                f"place {patch.place}: pixels of shape {patch.pixels.shape}; give ({len(self.bands)}, height, width)"
-            )
-        return {b.name: p for b, p in zip(self.bands, patch.pixels, strict=True)}
-
-    def _start(self, pixels: Mapping[str, np.ndarray]) -> None:
-        self._groups = fmt.group_bands(self.bands, pixels)
-        finest = self._groups[0]
-        if (finest.height_px, finest.width_px) != (self.patch_px, self.patch_px):
-            raise DatasetError(
-                f"patch of {finest.height_px} x {finest.width_px} px; this dataset's patches are {self.patch_px} px square"
-            )
-        size = sum(len(g.bands) * g.height_px * g.width_px * np.dtype(g.dtype).itemsize for g in self._groups)
-        self._shard = int(min(1024, max(1, SHARD_BYTES // size)))
-        self._pending = [[] for _ in self._groups]
+    def _start(self, patch: Patch) -> Layout:
+        layout = Layout.of(patch, bands=self.bands, patch_px=self.patch_px)
+        self._pending = [[] for _ in layout.groups]
         with disk_errors(self.out):
             root = zarr.open_group(self.partial / fmt.ARCHIVE_NAME, mode="w", zarr_format=3)
-            for group in self._groups:
-                tail = (len(group.bands), group.height_px, group.width_px)
-                array = root.create_array(
-                    group.name, shape=(0, *tail), chunks=(1, *tail), shards=(self._shard, *tail), dtype=group.dtype,
-                    compressors=BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
-                    dimension_names=("patch", "band", "y", "x"), attributes={"bands": list(group.bands)},
-                )  # fmt: skip
-                self._arrays.append(array)
-            schema = fmt.INDEX_SCHEMA.with_metadata({"geo": json.dumps(geo_metadata())})
-            self._index = pq.ParquetWriter(
-                self.partial / fmt.INDEX_NAME, schema, compression="zstd", write_page_checksum=True
-            )
-
-    def _plane(self, group: fmt.Group, pixels: Mapping[str, np.ndarray], patch: Patch) -> np.ndarray:
-        missing = [b for b in group.bands if b not in pixels]
-        if missing:
-            raise DatasetError(f"place {patch.place}, {patch.date}: band {', '.join(missing)} is missing")
-        for name in group.bands:
-            found, wanted = pixels[name], (group.height_px, group.width_px)
-            if found.shape != wanted or found.dtype.name != group.dtype:
-                raise DatasetError(
-                    f"place {patch.place}, {patch.date}: band {name} is {found.dtype.name} {found.shape}; "
-                    f"this dataset holds {group.dtype} {wanted}"
-                )
-        return np.stack([pixels[b] for b in group.bands])
-
-    def _row(self, patch: Patch, planes: list[np.ndarray]) -> dict[str, Any]:
-        season = None
-        if patch.date is not None and patch.lat is not None:
-            season = fmt.season_of(patch.date.month, patch.lat)
-        return {
-            "row": self.num_patches,
-            "place": patch.place,
-            "lon": patch.lon,
-            "lat": patch.lat,
-            "crs": patch.crs,
-            "transform": list(patch.transform) if patch.transform is not None else None,
-            "date": patch.date,
-            "season": season,
-            "item": patch.item,
-            "baseline": patch.baseline,
-            "clear_fraction": patch.clear_fraction,
-            "checksum": fmt.checksum(planes),
-            "label": patch.label,
-            "split": patch.split,
-            "geometry": self._footprint(patch),
-        }
-
-    def _footprint(self, patch: Patch) -> bytes | None:
-        """Return the patch's footprint; where only its centre is known, a box around that, by the finest band's GSD."""
-        known = footprint_wkb(patch.crs, patch.transform, self.patch_px)
-        sizes = [b.gsd_m for b in self.bands if b.gsd_m is not None]
-        if known is not None or patch.lon is None or patch.lat is None or not sizes:
-            return known
-        return box_wkb(patch.lon, patch.lat, self.patch_px * min(sizes))
+            self._arrays = layout.create_arrays(root, num=0)
+            self._index = open_index(self.partial / fmt.INDEX_NAME)
+        return layout
 
     def _flush_pixels(self) -> None:
         num = len(self._pending[0]) if self._pending else 0
@@ -233,21 +138,15 @@ class DatasetWriter:
             raise DatasetError(f"nothing to write to {self.out}: the source gave no patch")
         self._flush_pixels()
         self._flush_index()
+        assert self._layout is not None
+        assert self._index is not None
         with disk_errors(self.out):
-            if self._index is not None:
-                self._index.close()
-            described = [fmt.INDEX_NAME, *(f"{fmt.ARCHIVE_NAME}/{n}" for n in self._archive_metadata())]
-            meta = fmt.DatasetMeta(
-                bands=self.bands, groups=self._groups, patch_px=self.patch_px, num_patches=self.num_patches,
-                num_places=self.num_places, licence=self.licence, provenance=self.provenance,
-                files={n: fmt.file_checksum(self.partial / n) for n in described},
+            self._index.close()
+            write_meta(
+                self.partial, self._layout, num_patches=self.num_patches, num_places=self.num_places,
+                licence=self.licence, provenance=self.provenance,
             )  # fmt: skip
-            text = json.dumps(meta.to_json(), indent=2, default=str)
-            (self.partial / fmt.META_NAME).write_text(text, encoding="utf-8")
             self.partial.rename(self.out)
-
-    def _archive_metadata(self) -> list[str]:
-        return ["zarr.json", *(f"{g.name}/zarr.json" for g in self._groups)]
 
     def _abandon(self) -> None:
         if self._index is not None:
@@ -257,6 +156,26 @@ class DatasetWriter:
             except OSError as err:
                 self.provenance["abandoned"] = str(err)
         shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def open_index(file: Path) -> pq.ParquetWriter:
+    """Start an index file."""
+    schema = fmt.INDEX_SCHEMA.with_metadata({"geo": json.dumps(geo_metadata())})
+    return pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True)
+
+
+def write_meta(
+    folder: Path, layout: Layout, *, num_patches: int, num_places: int, licence: str, provenance: Mapping[str, Any]
+) -> None:  # fmt: skip
+    """Write `dataset.json` of a folder whose index and archive are there, with their checksums."""
+    described = [fmt.INDEX_NAME, *(f"{fmt.ARCHIVE_NAME}/{n}" for n in layout.array_paths())]
+    meta = fmt.DatasetMeta(
+        bands=layout.bands, groups=layout.groups, patch_px=layout.patch_px, num_patches=num_patches,
+        num_places=num_places, licence=licence, provenance=dict(provenance),
+        files={n: fmt.file_checksum(folder / n) for n in described},
+    )  # fmt: skip
+    text = json.dumps(meta.to_json(), indent=2, default=str)
+    (folder / fmt.META_NAME).write_text(text, encoding="utf-8")
 
 
 def require_new(out: Path) -> None:

@@ -157,8 +157,9 @@ class Encoder:
             pixels: (n, bands, height, width), stored numbers.
             bands: what they are; matched to the encoder's bands, converted to its units.
             normalise: `spec` (the statistics trained with), `dataset` (those given in `stats`) or `paper` (stored bytes
-                divided by 255, as the original's EuroSAT evaluation); None takes the spec's own default.
-            stats: mean and deviation per band of `bands`, stored units, for `dataset`.
+                divided by 255, as the original's EuroSAT evaluation; other numbers from mean - 2 deviations to mean + 2
+                as 0 to 1, clipped, as its BigEarthNet evaluation); None takes the spec's own default.
+            stats: mean and deviation per band of `bands`, stored units, for `dataset` and `paper`.
             size: edge in pixels to resize to (bilinear, antialiased); None leaves it.
             outputs: any of `self.outputs`.
             batch_size: images at a time.

@@ -38,12 +38,13 @@ class Feed:
             spec: the encoder's.
             bands: of the imagery.
             normalise: `spec` (the statistics trained with), `dataset` (those given in `stats`) or `paper` (stored bytes
-                divided by 255); None takes the spec's own default.
-            stats: mean and deviation per band of `bands`, stored units, for `dataset`.
+                divided by 255; other numbers from mean - 2 deviations to mean + 2 as 0 to 1, clipped); None takes the
+                spec's own default.
+            stats: mean and deviation per band of `bands`, stored units, for `dataset` and `paper`.
             device: where the input goes.
 
         Raises:
-            TaskError: `dataset` without statistics, `paper` for other than bytes.
+            TaskError: `dataset`, or `paper` for other than bytes, without statistics.
             ConfigError: no such way.
             DatasetError: a band is missing or its units cannot be converted to the encoder's.
         """
@@ -56,10 +57,16 @@ class Feed:
             mean = stats[0][self.order]
             std = deviation(mean, stats[1][self.order])
             scale, shift = 1 / std, -mean / std
-        elif how == "paper":
-            if any(b.units != "display" for b in picked):
-                raise TaskError("normalise 'paper' (bytes / 255) is defined for display bytes only")
+        elif how == "paper" and all(b.units == "display" for b in picked):
             scale, shift = np.full(len(picked), 1 / 255), np.zeros(len(picked))
+        elif how == "paper":
+            if stats is None:
+                raise TaskError(
+                    "normalise 'paper' of other numbers than display bytes needs their statistics"
+                )
+            mean, std = stats[0][self.order], stats[1][self.order]
+            span = 4 * deviation(mean, std)
+            scale, shift = 1 / span, -(mean - 2 * std) / span
         elif how == "spec":
             pairs = [conversion(b, s) for b, s in zip(picked, spec.bands, strict=True)]
             slope, intercept = np.array(pairs, np.float64).T
@@ -73,6 +80,8 @@ class Feed:
         if how == "spec" and spec.clip is not None:
             low, high = ((c - np.array(spec.mean)) / np.array(spec.std) for c in spec.clip)
             self.limits = self._column(low), self._column(high)
+        if how == "paper":
+            self.limits = torch.tensor(0.0, device=self.device), torch.tensor(1.0, device=self.device)
         nodata = nodata_numbers(picked)
         self.nodata = None if nodata is None else nodata.to(self.device)
 

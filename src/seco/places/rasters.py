@@ -38,6 +38,9 @@ IGBP_CLASSES = (
     "barren",
 )
 
+MAIN_GROUPS = {"A": "tropical", "B": "dry", "C": "temperate", "D": "continental", "E": "polar"}
+"""Köppen's first letter."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelRaster:

@@ -11,16 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from seco.errors import ConfigError, DatasetError
-from seco.places.cities import City
-from seco.places.land import LandMask
+from seco.places.cities import City, largest_cities
+from seco.places.land import LandMask, land_mask
+from seco.places.sphere import EARTH_RADIUS_KM, LonLat, wrap_longitude
 
-EARTH_RADIUS_KM = 6371.0088  # mean radius, IUGG
 BATCH = 1024
-
-LonLat = Float[np.ndarray, "n 2"]
 
 # The first word after the seed, so that two samplers with one seed do not share their draws.
 _AROUND_CITIES, _ON_LAND = 1, 2
@@ -114,6 +112,24 @@ def uniform_on_land(
     return batches()
 
 
+def candidates(
+    sampler: Literal["cities", "land"],
+    *,
+    seed: int,
+    num_cities: int,
+    sigma_km: float,
+    lat_min: float,
+    lat_max: float,
+) -> Iterator[LonLat]:
+    """Return the stream of a sampler by its name, around the real cities or on the real land.
+
+    Latitude limits keep `land` from drawing in vain; whoever takes places around cities turns down what lies outside.
+    """
+    if sampler == "land":
+        return uniform_on_land(land_mask(), seed=seed, lat_min=lat_min, lat_max=lat_max)
+    return around_cities(largest_cities(num_cities), sigma_km=sigma_km, seed=seed)
+
+
 def select_places(
     candidates: Iterable[LonLat],
     *,
@@ -159,13 +175,6 @@ def select_places(
     raise DatasetError(
         f"found {found} of the {num} places asked in {tried} tries: ask for fewer places, or relax {relax}"
     )
-
-
-def wrap_longitude(lon: np.ndarray) -> np.ndarray:
-    """Bring longitudes of any turn to -180 (included) to 180 degrees (not included)."""
-    wrapped = np.asarray((lon + 180.0) % 360.0 - 180.0)
-    # Just west of the antimeridian the remainder rounds up to a full turn.
-    return np.where(wrapped >= 180.0, -180.0, wrapped)
 
 
 def _generators(seed: int, stream: int) -> Iterator[np.random.Generator]:

@@ -12,9 +12,8 @@ import numpy as np
 from seco.places.cities import largest_cities
 from seco.places.land import land_mask
 from seco.places.rasters import climate, land_cover
-from seco.places.samplers import EARTH_RADIUS_KM
+from seco.places.sphere import KM_PER_DEG
 
-KM_PER_DEG = math.pi * EARTH_RADIUS_KM / 180
 NUM_CITIES = 34_000
 URBAN, WATER = 13, 0
 _FALLBACK = ((18, "Aw"), (35, "Cfa"), (55, "Cfb"), (66, "Dfc"), (91, "ET"))

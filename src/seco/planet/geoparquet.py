@@ -41,7 +41,10 @@ def write_items(items: Iterable[dict[str, Any]], path: Path) -> int:
         for batch in _batches(items):
             table = _table(batch)
             if writer is None:
-                schema = table.schema
+                metadata = dict(table.schema.metadata)
+                about = metadata.pop(b"geo")
+                # It comes with bounds and kinds of one batch, the kinds in no order; the file's own stands at its end.
+                schema = table.schema.with_metadata(metadata)
                 writer = pq.ParquetWriter(temporary, schema, compression="zstd")
             geo = json.loads(table.schema.metadata[b"geo"])["columns"]["geometry"]
             boxes.append(geo["bbox"])
@@ -49,7 +52,7 @@ def write_items(items: Iterable[dict[str, Any]], path: Path) -> int:
             writer.write_table(table.cast(schema))
             num += len(batch)
         if writer is not None:
-            writer.add_key_value_metadata({"geo": _geo(schema, boxes, kinds)})
+            writer.add_key_value_metadata({"geo": _geo(about, boxes, kinds)})
             writer.close()
             temporary.replace(path)
     except (rustac.RustacError, OSError, pa.ArrowException) as err:
@@ -76,9 +79,9 @@ def metadata_of(source: pq.ParquetFile) -> dict[bytes, bytes]:
     return {k: v for k, v in (source.metadata.metadata or {}).items() if k != b"ARROW:schema"}
 
 
-def _geo(schema: pa.Schema, boxes: list[Sequence[float]], kinds: set[str]) -> str:
+def _geo(about: bytes, boxes: list[Sequence[float]], kinds: set[str]) -> str:
     """Return GeoParquet's metadata of the whole file: kinds of geometry and bounds of all batches."""
-    geo = json.loads(schema.metadata[b"geo"])
+    geo = json.loads(about)
     west, south, east, north = zip(*boxes, strict=True)
     box = [min(west), min(south), max(east), max(north)]
     geo["columns"]["geometry"] |= {"bbox": box, "geometry_types": sorted(kinds)}

@@ -13,6 +13,7 @@ import numpy as np
 
 from seco.config import setting
 from seco.errors import ConfigError, DatasetError
+from seco.places.sphere import LonLat
 from seco.planet.archive import (
     CATALOG_NAME,
     NAME,
@@ -30,7 +31,7 @@ from seco.planet.cog import write_cog
 from seco.planet.items import PIXEL_M
 from seco.planet.orbits import acquisition_on
 from seco.planet.places import draw_places
-from seco.planet.points import LonLat, read_points, write_points
+from seco.planet.points import read_points, write_points
 from seco.planet.scenes import ReadBand, path_of, renderer, scene_cog
 from seco.planet.settings import Build
 from seco.planet.tiles import FULL_PX, Tile

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seco.errors import ConfigError
-from seco.places.samplers import EARTH_RADIUS_KM
+from seco.places.sphere import EARTH_RADIUS_KM
 
 SWATH_M = 290_000
 ALTITUDE_M = 786_000
@@ -139,7 +139,7 @@ def abeam(node_lon: ArrayLike, lon: ArrayLike, lat: ArrayLike) -> tuple[np.ndarr
         angle = np.arctan2(ahead, outward)
     metres = np.arcsin(np.clip(left, -1.0, 1.0)) * EARTH_RADIUS_M
     on_this_side = (np.abs(angle) < math.radians(95)) & (np.abs(metres) < _NEAR_M)
-    return np.where(on_this_side, metres, FAR_M), angle * (PERIOD_S / math.tau)
+    return np.where(on_this_side, metres, FAR_M), np.asarray(angle * (PERIOD_S / math.tau))
 
 
 def incidence_deg(across_m: float) -> float:

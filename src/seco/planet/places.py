@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import shapely
 
-from seco.errors import DatasetError
-from seco.places.cities import largest_cities
-from seco.places.land import land_fraction, land_mask
-from seco.places.samplers import EARTH_RADIUS_KM, around_cities, select_places, uniform_on_land
+from seco.places.apart import Squares
+from seco.places.files import read_polygon
+from seco.places.land import land_fraction
+from seco.places.samplers import candidates, select_places
+from seco.places.sphere import box_deg
 from seco.planet.noise import uniform
 from seco.planet.orbits import seen
 from seco.planet.passes import CYCLE
@@ -56,28 +55,27 @@ def draw_places(build: Build, *, seed: int) -> Iterator[Place]:
     """
     within = read_polygon(build.within) if build.within is not None else None
     extent_m = build.patch_px * 10
-    taken: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
+    squares = Squares(extent_m)
 
     def accept(lonlat: np.ndarray) -> np.ndarray:
         lon, lat = lonlat.T
         good = (lat >= build.lat_min) & (lat <= build.lat_max)
         if within is not None:
             good &= shapely.contains_xy(within, lon, lat)
-        height = np.degrees(extent_m / (EARTH_RADIUS_KM * 1000))
-        width = height / np.maximum(np.cos(np.radians(lat)), 0.02)
+        width, height = box_deg(lat, extent_m)
         good &= land_fraction(lon, lat, width_deg=width, height_deg=height) >= build.min_land
         if not build.overlap:
             for i in np.flatnonzero(good):
                 place = _placed(0, float(lon[i]), float(lat[i]), extent_m)
-                good[i] = _free(place, extent_m, taken)
+                good[i] = squares.take(place.left_m, place.top_m, grid=place.epsg)
         return good
 
-    if build.sampler == "land":
-        candidates = uniform_on_land(land_mask(), seed=seed, lat_min=build.lat_min, lat_max=build.lat_max)
-    else:
-        candidates = around_cities(largest_cities(build.num_cities), sigma_km=build.sigma_km, seed=seed)
+    stream = candidates(
+        build.sampler, seed=seed, num_cities=build.num_cities, sigma_km=build.sigma_km,
+        lat_min=build.lat_min, lat_max=build.lat_max,
+    )  # fmt: skip
     chosen = select_places(
-        candidates, num=build.num_places, accept=accept, max_tries=max(200_000, 400 * build.num_places),
+        stream, num=build.num_places, accept=accept, max_tries=max(200_000, 400 * build.num_places),
         relax="--within, --min-land, --lat-min/--lat-max, --sampler, or allow overlap (--overlap)",
     )  # fmt: skip
     return (_placed(i, lon, lat, extent_m) for i, (lon, lat) in enumerate(chosen))
@@ -90,41 +88,6 @@ def _placed(number: int, lon: float, lat: float, extent_m: int) -> Place:
     top = round((north + extent_m / 2) / SNAP_M) * SNAP_M
     at = to_lonlat(epsg, left + extent_m / 2, top - extent_m / 2)
     return Place(id=f"{number:06d}", lon=float(at[0]), lat=float(at[1]), epsg=epsg, left_m=left, top_m=top)
-
-
-def _free(place: Place, extent_m: int, taken: dict[tuple[int, int, int], list[tuple[int, int]]]) -> bool:
-    """Take the square if it overlaps none taken in its zone."""
-    col, row = place.left_m // extent_m, place.top_m // extent_m
-    around = [(place.epsg, col + i, row + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-    near = [c for cell in around for c in taken.get(cell, ())]
-    if any(abs(x - place.left_m) < extent_m and abs(y - place.top_m) < extent_m for x, y in near):
-        return False
-    taken.setdefault((place.epsg, col, row), []).append((place.left_m, place.top_m))
-    return True
-
-
-def read_polygon(file: Path) -> shapely.Geometry:
-    """Read the area of a GeoJSON file: a geometry, a feature or a collection of features, in longitude and latitude.
-
-    Raises:
-        DatasetError: it cannot be read, or has no area.
-    """
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-        features = value["features"] if value.get("type") == "FeatureCollection" else [value]
-        shapes = [shapely.from_geojson(json.dumps(f.get("geometry", f))) for f in features]
-        area = shapely.make_valid(shapely.union_all(shapes))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError) as err:
-        raise DatasetError(
-            f"cannot read the polygon in {file}: {' '.join(str(err).split())[:200]}; give GeoJSON"
-        ) from err
-    west, south, east, north = area.bounds if not area.is_empty else (0.0, 0.0, 0.0, 0.0)
-    if area.area <= 0 or not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
-        raise DatasetError(
-            f"{file} holds no area within longitudes -180 to 180 and latitudes -90 to 90 "
-            f"(bounds {west:g}, {south:g}, {east:g}, {north:g}); give polygons in longitude and latitude"
-        )
-    return area
 
 
 def choose_days(planet: Planet, place: Place, build: Build) -> list[datetime.date]:

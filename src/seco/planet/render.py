@@ -350,7 +350,7 @@ def _view(planet: Planet, window: _Window, day: datetime.date) -> View:
     return View(planet, ground=_ground(planet, window), epsg=window.epsg, day=day)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def _ground(planet: Planet, window: _Window) -> Ground:
     pixel = {"pixel_m": window.pixel_m, "decimation": window.decimation}
     cols = coordinates(window.left_m, num=window.width_px, axis="x", **pixel)

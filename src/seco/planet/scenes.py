@@ -9,7 +9,7 @@ import datetime
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,16 +20,17 @@ from seco.planet.items import PIXEL_M, Describe, contents_of
 from seco.planet.orbits import Acquisition, acquisition_on, seen
 from seco.planet.passes import FIRST_DAY, LAST_DAY
 from seco.planet.settings import Planet
-from seco.planet.tiles import FULL_PX, Tile, tile_from_id
 from seco.planet.tiles import PIXEL_M as FINEST_M
+from seco.planet.tiles import Tile, tile_from_id
 
 SAMPLES = 48
 """Positions along each edge of a tile that are looked at to say what a scene shows."""
-_PATH = re.compile(r"^/([0-9]{2}[A-Z]{3}(?:[0-9]{2})?)/([0-9]{4}-[0-9]{2}-[0-9]{2})/([A-Z0-9]{3})\.tif$")
-_BLOCK_PX = {FULL_PX: 512}
-_SMALL_BLOCK_PX = 256
+_PATH = re.compile(r"/([0-9]{2}[A-Z]{3}(?:[0-9]{2})?)/([0-9]{4}-[0-9]{2}-[0-9]{2})/([A-Z0-9]{3})\.tif")
+BLOCK_PX = 256
+"""Small: a block is made whole for any of its pixels, and patches are small (docs/planet-serving.md)."""
 
 
+@runtime_checkable
 class ReadBand(Protocol):
     """Gives a window of one band; see `seco.planet.render.read_band`, which is the one that counts."""
 
@@ -120,7 +121,7 @@ def scene_cog(
         top_m=tile.top_m,
         pixel_m=PIXEL_M[band],
         nodata=0,
-        block_px=_BLOCK_PX.get(tile.tile_px, _SMALL_BLOCK_PX),
+        block_px=BLOCK_PX,
         description=band,
         about=f"Simulated: seco planet, {archive.planet}, {tile.id} {day} {band}".replace("'", ""),
     )
@@ -161,7 +162,7 @@ def finder(archive: Archive, *, read: ReadBand | None = None) -> Callable[[str],
 
     @lru_cache(maxsize=4096)
     def find(path: str) -> VirtualCog | None:
-        match = _PATH.match(path)
+        match = _PATH.fullmatch(path)
         if match is None or match[3] not in PIXEL_M:
             return None
         try:

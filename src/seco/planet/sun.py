@@ -49,7 +49,7 @@ def sun_angles(lon: ArrayLike, lat: ArrayLike, when: datetime.datetime) -> tuple
     north = np.cos(lat) * math.sin(dec) - np.sin(lat) * math.cos(dec) * np.cos(hour)
     east = -math.cos(dec) * np.sin(hour)
     elevation = np.degrees(np.arcsin(np.clip(up, -1.0, 1.0)))
-    return elevation, np.degrees(np.arctan2(east, north)) % 360.0
+    return np.asarray(elevation), np.asarray(np.degrees(np.arctan2(east, north)) % 360.0)
 
 
 def reflectance_conversion_factor(when: datetime.datetime) -> float:

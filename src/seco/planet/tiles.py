@@ -43,7 +43,7 @@ _COLUMNS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ")
 """Letters of the squares from easting 100,000 m on, for zones 1, 4, ...; 2, 5, ...; 3, 6, ..."""
 _ROWS = "ABCDEFGHJKLMNPQRSTUV"
 """Letters of the squares from the equator on; even zones begin with F."""
-_ID = re.compile(r"^(\d{2})([C-HJ-NP-X])([A-HJ-NP-Z])([A-HJ-NP-V])(?:(\d)(\d))?$")
+_ID = re.compile(r"([0-9]{2})([C-HJ-NP-X])([A-HJ-NP-Z])([A-HJ-NP-V])(?:([0-9])([0-9]))?")
 _SAMPLES = 33
 """Positions along an edge of a square that are asked whether they lie in the zone."""
 
@@ -117,7 +117,7 @@ def tile_from_id(id: str, *, tile_px: int = FULL_PX) -> Tile:
         ConfigError: the name is malformed, or there is no such tile of that size.
     """
     step = step_of(tile_px)
-    match = _ID.match(id)
+    match = _ID.fullmatch(id)
     if match is None:
         raise ConfigError(f"tile {id!r}: a name is like 31UFQ, or 31UFQ34 for tiles below {FULL_PX} px")
     zone, band, column, row, *digits = match.groups()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,15 @@ import pyarrow as pa
 from jaxtyping import Float, Int8, Integer
 
 from seco.errors import TaskError
+from seco.probes import paper
 from seco.probes.features import FeatureStore
+from seco.probes.fewshot import few_shot
 from seco.probes.knn import predict_knn, standardise
-from seco.probes.linear import choose_linear
-from seco.probes.options import ProbeOptions, chosen_outputs
+from seco.probes.linear import FIT, VALIDATE, choose_linear
+from seco.probes.options import PAPER, ClassOptions, chosen_outputs
 from seco.probes.overlap import is_transductive
 from seco.probes.result import Row, TaskResult, gather, origin, prediction_table
-from seco.probes.scores import accuracy, balanced_accuracy, bootstrap, majority_class
+from seco.probes.scores import accuracy, balanced_accuracy, bootstrap, bootstrap_draws, majority_class
 
 MAJORITY = "majority"
 
@@ -66,7 +68,7 @@ class Case:
             )
 
 
-def classify(task: str, store: FeatureStore, cases: Iterable[Case], options: ProbeOptions) -> TaskResult:
+def classify(task: str, store: FeatureStore, cases: Iterable[Case], options: ClassOptions) -> TaskResult:
     """Fit and score every probe on every output in every case.
 
     Raises:
@@ -76,6 +78,11 @@ def classify(task: str, store: FeatureStore, cases: Iterable[Case], options: Pro
     rows: list[Row] = []
     tables: list[pa.Table] = []
     for case in cases:
+        if options.protocol == PAPER:
+            for row, table in _as_the_paper(task, store, _paper_case(case), outputs):
+                rows.append(row)
+                tables.append(table)
+            continue
         scorer = _Scorer(task, store, case, options)
         rows.append(scorer.majority_row())
         num_train = len(case.train_rows)
@@ -86,13 +93,70 @@ def classify(task: str, store: FeatureStore, cases: Iterable[Case], options: Pro
                 row, table = scorer.run(probe, output, train, test)
                 rows.append(row)
                 tables.append(table)
-    return gather(rows, tables, options)
+                for shots in options.shots:
+                    row, table = scorer.few(probe, output, train, test, shots)
+                    rows.append(row)
+                    tables.append(table)
+    return gather(rows, tables, options, dataset=store.dataset.path)
+
+
+def _paper_case(case: Case) -> Case:
+    """Return the case as the original saw it: the validation part is what is scored, and nothing of it is fitted.
+
+    Raises:
+        TaskError: there is no validation part.
+    """
+    fit, held = case.parts == FIT, case.parts == VALIDATE
+    if not fit.any() or not held.any():
+        raise TaskError(
+            f"{int(fit.sum())} training and {int(held.sum())} validation patches ({case.split}); protocol paper scores "
+            "the validation part: use more data, or --protocol strict"
+        )
+    rows = case.train_rows[held]
+    return dataclasses.replace(
+        case, split=f"{case.split}; scored on its validation part", train_rows=case.train_rows[fit],
+        train_labels=case.train_labels[fit], parts=case.parts[fit], test_rows=rows, test_labels=case.train_labels[held],
+        groups=rows.astype(np.int64), test_boxes=None,
+    )  # fmt: skip
+
+
+def _as_the_paper(
+    task: str, store: FeatureStore, case: Case, outputs: tuple[str, ...]
+) -> Iterator[tuple[Row, pa.Table]]:
+    """Score the linear probe as the original's EuroSAT evaluation did (probes/paper.py)."""
+    features, kept, moved = paper.drift(store, case.train_rows, outputs, seed=case.seed)
+    num = len(case.test_rows) // paper.EUROSAT_BATCH * paper.EUROSAT_BATCH
+    test = paper.encode(moved, store, case.test_rows, outputs)
+    for output in outputs:
+        logits = paper.train_head(
+            features[output], case.train_labels[kept], test[output], num_classes=len(case.classes), loss="softmax",
+            seed=case.seed, device=store.device,
+        )  # fmt: skip
+        predicted = logits.argmax(1).astype(np.int64)
+        value = paper.over_batches(accuracy, case.test_labels, predicted, batch=paper.EUROSAT_BATCH)
+        truth, predicted = case.test_labels[:num], predicted[:num]
+        constant = majority_class(case.train_labels)
+        yield (
+            Row(
+                encoder=store.encoder.name, task=task, probe="linear", metric="accuracy", output=output, value=value,
+                seed=case.seed, balanced_accuracy=balanced_accuracy(truth, predicted),
+                majority=accuracy(truth, np.full_like(truth, constant)),
+                num_classes=len(np.union1d(case.train_labels, truth)), num_train=len(kept), num_test=num,
+                num_groups=num, num_left_out=case.num_left_out, left_out=case.left_out, split=case.split,
+                transductive=is_transductive(store.encoder.spec, case.test_boxes), **origin(store),
+            ),
+            prediction_table(
+                encoder=store.encoder.name, task=task, probe="linear", output=output, seed=case.seed,
+                row=case.test_rows[:num], group=case.groups[:num], truth=[case.classes[i] for i in truth],
+                predicted=[case.classes[i] for i in predicted], score=(predicted == truth).astype(np.float64),
+            ),
+        )  # fmt: skip
 
 
 class _Scorer:
     """Everything that the rows of one case share."""
 
-    def __init__(self, task: str, store: FeatureStore, case: Case, options: ProbeOptions) -> None:
+    def __init__(self, task: str, store: FeatureStore, case: Case, options: ClassOptions) -> None:
         self.task = task
         self.store = store
         self.case = case
@@ -150,6 +214,39 @@ class _Scorer:
             encoder=store.encoder.name, task=self.task, probe=probe, output=output, seed=case.seed, row=case.test_rows,
             group=case.groups, truth=[case.classes[i] for i in case.test_labels],
             predicted=[case.classes[i] for i in predicted], score=(predicted == case.test_labels).astype(np.float64),
+        )  # fmt: skip
+        return row, table
+
+    def few(
+        self,
+        probe: str,
+        output: str,
+        train: Float[np.ndarray, "train dim"],
+        test: Float[np.ndarray, "test dim"],
+        shots: int,
+    ) -> tuple[Row, pa.Table]:
+        """Fit one probe on few labels of one output, several times, and score the mean."""
+        case, store, options = self.case, self.store, self.options
+        found = few_shot(
+            probe, train, case.train_labels, store.dataset.place[case.train_rows], test, shots=shots, seed=case.seed,
+            options=options, device=store.device,
+        )  # fmt: skip
+        right = (found.predicted == case.test_labels).astype(np.float64)
+        interval = bootstrap_draws(right, case.groups, num_draws=options.num_draws, seed=case.seed)
+        each = right.mean(1)
+        row = Row(
+            **self.common | {"num_train": found.num_train},
+            encoder=store.encoder.name, probe=probe, output=output, metric="accuracy", value=float(each.mean()),
+            shots=shots, num_repeats=len(each), spread=float(each.std(ddof=1)) if len(each) > 1 else None,
+            balanced_accuracy=float(np.mean([balanced_accuracy(case.test_labels, p) for p in found.predicted])),
+            ci_low=interval.low if interval else None, ci_high=interval.high if interval else None,
+            transductive=is_transductive(store.encoder.spec, case.test_boxes), **found.chosen, **origin(store),
+        )  # fmt: skip
+        commonest = [np.bincount(p).argmax() for p in found.predicted.T]
+        table = prediction_table(
+            encoder=store.encoder.name, task=self.task, probe=probe, output=output, seed=case.seed, shots=shots,
+            row=case.test_rows, group=case.groups, truth=[case.classes[i] for i in case.test_labels],
+            predicted=[case.classes[i] for i in commonest], score=right.mean(0),
         )  # fmt: skip
         return row, table
 

@@ -17,7 +17,7 @@ from seco.nets.encoder import FeatureExtractor
 from seco.probes.result import TaskResult
 from seco.probes.scores import bootstrap
 
-SAME = ("encoder", "task", "probe", "metric", "output")
+SAME = ("encoder", "task", "probe", "metric", "output", "protocol", "shots")
 """What rows of several seeds have in common."""
 
 
@@ -87,7 +87,9 @@ def evaluate(encoders: Sequence[FeatureExtractor], task: str, data: Path, option
     results = [module.run(encoder, Path(data), chosen) for encoder in encoders]
     rows = {tuple(row.values()): row for result in results for row in result.rows}
     return TaskResult(
-        rows=list(rows.values()), predictions=pa.concat_tables([r.predictions for r in results])
+        rows=list(rows.values()),
+        predictions=pa.concat_tables([r.predictions for r in results]),
+        dataset=results[0].dataset,
     )
 
 
@@ -132,13 +134,13 @@ def compare(predictions: pa.Table, reference: str, *, num_draws: int = 1000) -> 
         num_draws: bootstrap draws.
 
     Returns:
-        A row for each other encoder, task, probe, output and seed: `value` (difference of the mean scores, 0-1), `ci_low`
-        and `ci_high`. Outputs that the reference lacks are left out.
+        A row for each other encoder, task, probe, output, number of shots and seed: `value` (difference of the mean scores,
+        0-1), `ci_low` and `ci_high`. Outputs that the reference lacks are left out.
 
     Raises:
         TaskError: the reference has no predictions, or they are of other samples.
     """
-    kinds = ("task", "probe", "output", "seed")
+    kinds = ("task", "probe", "output", "shots", "seed")
     parts = _partition(predictions, ("encoder", *kinds))
     if not any(key[0] == reference for key in parts):
         known = ", ".join(dict.fromkeys(str(key[0]) for key in parts))

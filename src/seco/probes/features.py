@@ -24,7 +24,7 @@ from seco.data.tier import TrainingTier
 from seco.errors import TaskError
 from seco.nets.encoder import FeatureExtractor
 from seco.nets.feed import Normalise
-from seco.probes.options import EvaluationOptions
+from seco.probes.options import PAPER, STRICT, EvaluationOptions
 from seco.runs import cache_folder, progress, write_atomic
 from seco.sensors.bands import match
 
@@ -70,7 +70,8 @@ class FeatureStore:
         """
         self.encoder = encoder
         self.dataset = dataset
-        self.normalise = cast(Normalise, options.normalise or encoder.spec.normalise)
+        usual = PAPER if getattr(options, "protocol", STRICT) == PAPER else encoder.spec.normalise
+        self.normalise = cast(Normalise, options.normalise or usual)
         self.size = options.size
         self.encoder_fingerprint = encoder.fingerprint()
         picked = match(dataset.meta.bands, encoder.spec.bands)

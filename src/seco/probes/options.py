@@ -11,6 +11,9 @@ from seco.nets.feed import Normalise
 
 PROBES = ("knn", "linear")
 ALL = "all"
+Protocol = Literal["strict", "paper"]
+STRICT: Protocol = "strict"
+PAPER: Protocol = "paper"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,11 @@ class ProbeOptions(EvaluationOptions):
     knn_features: Literal["raw", "standardised"] = setting(
         "raw", "what the kNN probe compares: features as they are, or standardised by the training part"
     )
+    protocol: Protocol = setting(
+        STRICT,
+        "strict, or paper: what the original SeCo evaluation did where it differs, for comparison alone "
+        "(docs/evaluation.md lists it)",
+    )
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -78,6 +86,32 @@ class ProbeOptions(EvaluationOptions):
             raise TaskError(f"no probe {', '.join(unknown) or '(none given)'}; known: {', '.join(PROBES)}")
         if self.k < 1:
             raise ConfigError(f"k {self.k}; give at least 1")
+        if self.protocol == PAPER and "linear" not in self.probes:
+            raise ConfigError(
+                "protocol paper has the linear probe alone; say --probe linear, or --protocol strict"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassOptions(ProbeOptions):
+    """Probes for one class a patch, on all labels and on few."""
+
+    shots: tuple[int, ...] = setting(
+        (), "few-shot too: labels a class, with commas, such as 1,5,10,50,100, those that choose included"
+    )
+    shot_draws: int = setting(5, "random draws of the labels for each number of shots")
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        super().__post_init__()
+        if min(self.shots, default=1) < 1 or len(set(self.shots)) < len(self.shots):
+            raise ConfigError(f"shots {self.shots}; give different whole numbers from 1 up")
+        if self.shot_draws < 1:
+            raise ConfigError(f"shot draws {self.shot_draws}; give at least 1")
+        if self.protocol == PAPER and self.shots:
+            raise ConfigError(
+                f"shots {','.join(map(str, self.shots))} with protocol paper, which has no few-shot part; leave out one"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,7 +146,7 @@ class BlockOptions(EvaluationOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PlaceProbeOptions(ProbeOptions, BlockOptions):
+class PlaceProbeOptions(ClassOptions, BlockOptions):
     """Probes on dated places that are held out by block."""
 
     num_dates: int = setting(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 
 from seco.data.dataset import Dataset, open_dataset
 from seco.data.split import place_boxes
@@ -47,7 +47,13 @@ def label_places(
     Raises:
         DatasetError: places have no position, or the raster's package is missing.
     """
-    boxes = place_boxes(dataset)
+    return label_boxes(place_boxes(dataset), raster, min_share=min_share)
+
+
+def label_boxes(
+    boxes: Float[np.ndarray, "places 4"], raster: LabelRaster, *, min_share: float = 0.0
+) -> tuple[Integer[np.ndarray, " places"], str]:
+    """Label footprints (west, south, east, north) as `label_places` does."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     # A footprint in a projected CRS across the antimeridian has bounds all around the globe: they say nothing.
     around = width > 180

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from seco.probes.features import FeatureStore
-from seco.probes.options import EvaluationOptions
+from seco.probes.options import STRICT, EvaluationOptions
 
 SIGNIFICANT_DIGITS = 6
-TOLD_BY_ROWS = ("outputs", "normalise", "size", "split_seeds", "probes", "k", "cache")
+TOLD_BY_ROWS = ("outputs", "normalise", "size", "split_seeds", "probes", "k", "cache", "protocol", "shots")
 """Settings that rows have fields for, or that change no score."""
 
 
@@ -28,6 +29,10 @@ class Row:
     value: float
     seed: int
     output: str | None = None
+    protocol: str = STRICT
+    shots: int | None = None
+    num_repeats: int | None = None
+    spread: float | None = None
     balanced_accuracy: float | None = None
     majority: float | None = None
     ci_low: float | None = None
@@ -63,6 +68,7 @@ PREDICTION_SCHEMA = pa.schema(
         pa.field("probe", pa.string(), nullable=False),
         pa.field("output", pa.string(), nullable=False),
         pa.field("seed", pa.int64(), nullable=False),
+        pa.field("shots", pa.int64()),
         pa.field("row", pa.int64(), nullable=False),
         pa.field("group", pa.int64(), nullable=False),
         pa.field("truth", pa.string(), nullable=False),
@@ -74,18 +80,28 @@ PREDICTION_SCHEMA = pa.schema(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """Rows of `Row`'s fields, and the predictions behind them (PREDICTION_SCHEMA)."""
+    """Rows of `Row`'s fields, the predictions behind them (PREDICTION_SCHEMA), and the dataset they are of."""
 
     rows: list[dict[str, Any]]
     predictions: pa.Table
+    dataset: Path | None = None
 
 
-def gather(rows: Sequence[Row], predictions: Sequence[pa.Table], options: EvaluationOptions) -> TaskResult:
-    """Put rows and predictions together, and note in the rows which settings were not the default."""
-    settings = changed_settings(options)
-    rows = [dataclasses.replace(r, settings=settings) for r in rows]
+def gather(
+    rows: Sequence[Row],
+    predictions: Sequence[pa.Table],
+    options: EvaluationOptions,
+    *,
+    dataset: Path | None = None,
+) -> TaskResult:
+    """Put rows and predictions together, and note in the rows the protocol and which settings were not the default."""
+    about: dict[str, Any] = {
+        "settings": changed_settings(options),
+        "protocol": getattr(options, "protocol", STRICT),
+    }
+    rows = [dataclasses.replace(r, **about) for r in rows]
     table = pa.concat_tables([PREDICTION_SCHEMA.empty_table(), *predictions])
-    return TaskResult(rows=[r.to_json() for r in rows], predictions=table)
+    return TaskResult(rows=[r.to_json() for r in rows], predictions=table, dataset=dataset)
 
 
 def changed_settings(options: EvaluationOptions) -> str | None:
@@ -110,12 +126,14 @@ def prediction_table(
     truth: Sequence[str],
     predicted: Sequence[str],
     score: np.ndarray,
+    shots: int | None = None,
 ) -> pa.Table:
     """Build the predictions of one probe on one output: a line a test sample."""
     num = len(row)
     named = {"encoder": encoder, "task": task, "probe": probe, "output": output}
     columns: dict[str, Any] = {name: pa.array([text] * num, pa.string()) for name, text in named.items()}
     columns["seed"] = np.full(num, seed, np.int64)
+    columns["shots"] = pa.array([shots] * num, pa.int64())
     columns |= {
         "row": row,
         "group": group,

@@ -1,1 +1,1 @@
-"""Report: pictures of runs and results."""
+"""Report: one page about runs, and pictures of runs and results."""

@@ -15,7 +15,9 @@ from seco.probes.evaluation import summarise
 from seco.runs import print_table
 
 COLOURS = {"knn": "#9db8d9", "linear": "#1f5fa8", "retrieval": "#2c7a3f", "majority": "#b0b0b0"}
-SHOWN = ("accuracy", "map")
+SHOWN = ("accuracy", "map", "map_micro")
+ALWAYS = ("encoder", "output", "probe", "shots", "metric")
+TITLES = {"accuracy": "accuracy", "map": "mAP", "map_micro": "micro mAP"}
 
 
 def draw_scores(rows: Sequence[Mapping[str, Any]], out: Path) -> Path:
@@ -24,7 +26,7 @@ def draw_scores(rows: Sequence[Mapping[str, Any]], out: Path) -> Path:
     Raises:
         ConfigError: there is nothing to draw.
     """
-    kept = [r for r in rows if r["metric"] in SHOWN]
+    kept = [r for r in rows if r["metric"] in SHOWN and r.get("shots") is None]
     tasks = list(dict.fromkeys((r["task"], r["metric"]) for r in kept))
     if not tasks:
         raise ConfigError(f"no row with metric {' or '.join(SHOWN)}; nothing to draw")
@@ -32,7 +34,7 @@ def draw_scores(rows: Sequence[Mapping[str, Any]], out: Path) -> Path:
     figure = Figure(figsize=(4.3 * len(tasks), 1.1 + 0.3 * max(heights)), layout="constrained")
     for axes, (task, metric) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         _panel(axes, [r for r in kept if r["task"] == task and r["metric"] == metric])
-        axes.set_title(f"{task} ({metric if metric == 'accuracy' else 'mAP'})", fontsize=10, loc="left")
+        axes.set_title(f"{task} ({TITLES[metric]})", fontsize=10, loc="left")
     return save_figure(figure, out)
 
 
@@ -68,10 +70,14 @@ def _words(row: Mapping[str, Any]) -> str:
 
 def print_scores(rows: Sequence[Mapping[str, Any]], *, title: str) -> None:
     """Print result rows; what all rows share goes under the title."""
-    columns = ("encoder", "output", "probe", "metric", "value", "ci_low", "ci_high", "balanced_accuracy", "majority",
+    columns = ("encoder", "output", "probe", "shots", "metric", "value", "ci_low", "ci_high", "spread", "protocol",
+               "balanced_accuracy", "majority",
                "num_train", "num_test", "transductive", "split")  # fmt: skip
-    kept = [c for c in columns if any(r.get(c) is not None for r in rows)]
-    shared = {c: {r.get(c) for r in rows} for c in kept[4:]}
+    strict = all(r.get("protocol", "strict") == "strict" for r in rows)
+    kept = [
+        c for c in columns if not (c == "protocol" and strict) and any(r.get(c) is not None for r in rows)
+    ]
+    shared = {c: {r.get(c) for r in rows} for c in kept if c not in ALWAYS}
     same = {c: next(iter(v)) for c, v in shared.items() if len(v) == 1 and c not in ("ci_low", "ci_high")}
     about = ", ".join(f"{c} {_short(v)}" for c, v in same.items())
     names = {"balanced_accuracy": "balanced"}
@@ -79,7 +85,7 @@ def print_scores(rows: Sequence[Mapping[str, Any]], *, title: str) -> None:
     print_table(shown, [names.get(c, c) for c in kept if c not in same], title=f"{title}\n{about}")
     summary = summarise(rows)
     if any(s["num_seeds"] > 1 for s in summary):
-        over = ("encoder", "output", "probe", "metric", "value", "spread", "num_seeds")
+        over = ("encoder", "output", "probe", "shots", "metric", "value", "spread", "num_seeds")
         print_table(summary, over, title="mean and spread over splits")
 
 

@@ -79,9 +79,9 @@ def run(encoder: FeatureExtractor, data: Path, options: Options) -> TaskResult:
         places = np.unique(dataset.place[used])
         group = split.block[dataset.place[pairs.first]].astype(np.int64)
         common: dict[str, Any] = {
-            "encoder": encoder.name, "task": NAME, "probe": PROBE, "metric": "auc", "seed": split.seed, "split": words,
+            "encoder": encoder.name, "task": NAME, "probe": PROBE, "metric": "auc", "seed": split.seed,
+            "split": f"{words}; {int(pairs.changed.sum())} of the pairs changed, chance is 0.5",
             "num_classes": 2, "num_test": len(pairs.first), "num_groups": len(np.unique(group)),
-            "majority": float(max(pairs.changed.mean(), 1 - pairs.changed.mean())),
             "transductive": is_transductive(encoder.spec, boxes[places]), **origin(store),
         }  # fmt: skip
         for output in outputs:

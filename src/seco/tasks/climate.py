@@ -10,7 +10,7 @@ import numpy as np
 
 from seco.config import setting
 from seco.nets.encoder import FeatureExtractor
-from seco.places.rasters import LabelRaster, climate
+from seco.places.rasters import MAIN_GROUPS, LabelRaster, climate
 from seco.probes.options import RasterOptions
 from seco.probes.rasters import judge_by_raster
 from seco.probes.result import TaskResult
@@ -18,9 +18,6 @@ from seco.probes.result import TaskResult
 NAME = "climate"
 HELP = "dominant Koeppen-Geiger climate zone of a place seen on a single date; test places held out by block"
 EXAMPLE = "seco evaluate runs/seco imagenet:tf_efficientnet_lite0 --task climate --data bluemarble-6000 --zones main"
-
-MAIN_GROUPS = {"A": "tropical", "B": "dry", "C": "temperate", "D": "continental", "E": "polar"}
-"""Köppen's first letter."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,167 +1,26 @@
-"""Images: tell the class of labelled pictures (EuroSAT, UC Merced, any labelled folder)."""
+"""Images: tell the class of labelled pictures, any folder with a folder a class."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-from jaxtyping import Bool, Integer
-
-from seco.config import setting
-from seco.data import importing
-from seco.data.dataset import Dataset, open_dataset
-from seco.data.format import META_NAME
-from seco.data.labels import LABEL_SPLIT, class_labels, stratified
-from seco.errors import ConfigError, DatasetError, TaskError
 from seco.nets.encoder import FeatureExtractor
-from seco.probes.classify import Case, classify
-from seco.probes.features import FeatureStore
-from seco.probes.linear import FIT, VALIDATE
-from seco.probes.options import ProbeOptions
+from seco.probes.labelled import ImageOptions, judge_images, open_labelled
 from seco.probes.result import TaskResult
-from seco.runs import cache_folder
 
 NAME = "images"
 HELP = "class of labelled images: a dataset, or a folder or zip with a folder a class; published or stratified split"
-EXAMPLE = "seco evaluate runs/seco imagenet:tf_efficientnet_lite0 --task images --data EuroSAT.zip --num-labels 4000"
-
-VALIDATION_SHARE = 0.25
-"""Share of the training images on which the regularisation is chosen, unless the source has a validation part: with a
-fifth for testing, the images fall 60 : 20 : 20, the sizes of the usual EuroSAT split."""
-_LABELS, _VALIDATION = 0x1ABE, 0x7A11
-"""Words after the seed, so that no two draws share their numbers."""
+EXAMPLE = (
+    "seco evaluate runs/seco imagenet:tf_efficientnet_lite0 --task images --data pictures/ --num-labels 4000"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(ProbeOptions):
+class Options(ImageOptions):
     """Settings of the images task."""
-
-    split: Literal["auto", "published", "seeded"] = setting(
-        "auto",
-        "published (the source's own train, val and test), seeded (drawn, stratified by class), or the first there is",
-    )
-    num_labels: int | None = setting(
-        None,
-        "use this many labelled training images, stratified by class, those to choose the regularisation on included",
-    )
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        super().__post_init__()
-        if self.num_labels is not None and self.num_labels < 4:
-            raise ConfigError(f"labels {self.num_labels}; give at least 4")
 
 
 def run(encoder: FeatureExtractor, data: Path, options: Options) -> TaskResult:
     """Judge an encoder by the class of images."""
-    dataset = open_labelled(data)
-    store = FeatureStore(encoder, dataset, options)
-    return classify(
-        NAME, store, [image_case(dataset, seed, options) for seed in options.split_seeds], options
-    )
-
-
-def open_labelled(path: Path) -> Dataset:
-    """Open a dataset, or import a folder or zip of images into the cache folder, once for each state that it is in.
-
-    Raises:
-        DatasetError: there is nothing there, or nothing that can be imported.
-    """
-    if (path / META_NAME).is_file():
-        return open_dataset(path)
-    if not path.exists():
-        raise DatasetError(
-            f"{path} does not exist; give a dataset, or a folder or zip with a folder of images a class"
-        )
-    out = cache_folder() / "datasets" / state_fingerprint(path)
-    if not (out / META_NAME).is_file():
-        importer = importing.find("images")
-        importer.run(path, out, importer.Options())
-    return open_dataset(out)
-
-
-def state_fingerprint(path: Path) -> str:
-    """Hash the names, sizes and modification times of a file, or of all files in a folder."""
-    digest = hashlib.blake2b(digest_size=8)
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for file in files:
-        about = file.stat()
-        digest.update(f"{file.resolve()}\n{about.st_size}\n{about.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def image_case(dataset: Dataset, seed: int, options: Options) -> Case:
-    """Split labelled images into training, validation within it, and test.
-
-    Raises:
-        TaskError: there are no labels, one class only, or no published split where one is asked for.
-    """
-    classes, labels = class_labels(dataset)
-    labelled = labels >= 0
-    if len(classes) < 2:
-        found = f"one class only ({classes[0]})" if classes else "no labels"
-        raise TaskError(f"{dataset.path} has {found}; images need at least two classes, a folder each")
-    published = _published(dataset, options.split)
-    if published is None:
-        test = labelled & stratified(dataset, labels, labelled, options.test_share, seed=(seed, LABEL_SPLIT))
-        train = labelled & ~test
-        held = np.zeros(len(dataset), bool)
-        words = f"stratified by class, test share {options.test_share:g}, seed {seed}"
-    else:
-        test, held = labelled & (published == "test"), labelled & (published == "val")
-        train = labelled & ((published == "train") | held)
-        words = "published"
-    train = _limit(dataset, labels, train, options.num_labels, seed)
-    if not (train & held).any():
-        held = stratified(dataset, labels, train, VALIDATION_SHARE, seed=(seed, _VALIDATION))
-    rows = np.flatnonzero(train)
-    test_rows = np.flatnonzero(test)
-    num_left_out = int((~labelled).sum())
-    return Case(
-        seed=seed, split=words, classes=classes, train_rows=rows, train_labels=labels[rows],
-        parts=np.where(held[rows], VALIDATE, FIT).astype(np.int8), test_rows=test_rows, test_labels=labels[test_rows],
-        groups=dataset.place[test_rows].astype(np.int64), test_boxes=_boxes(dataset, test_rows),
-        num_left_out=num_left_out, left_out=f"{num_left_out} without a label" if num_left_out else None,
-    )  # fmt: skip
-
-
-def _published(dataset: Dataset, wanted: str) -> np.ndarray | None:
-    """Return the source's own part of each patch, or None for a seeded split."""
-    parts = np.array([p or "" for p in dataset.index["split"].to_pylist()])
-    there = bool((parts == "test").any() and (parts == "train").any())
-    if wanted == "published" and not there:
-        raise TaskError(
-            f"{dataset.path} has no published split (train and test in its index); use --split seeded"
-        )
-    return parts if there and wanted != "seeded" else None
-
-
-def _limit(
-    dataset: Dataset,
-    labels: Integer[np.ndarray, " patches"],
-    train: Bool[np.ndarray, " patches"],
-    num: int | None,
-    seed: int,
-) -> Bool[np.ndarray, " patches"]:
-    """Keep about `num` training images, stratified by class."""
-    have = int(train.sum())
-    if num is None or num == have:
-        return train
-    if num > have:
-        raise TaskError(
-            f"{num} labels asked for, but {dataset.path} has {have} training images; ask for fewer (--num-labels)"
-        )
-    return stratified(dataset, labels, train, num / have, seed=(seed, _LABELS), spare=0)
-
-
-def _boxes(dataset: Dataset, rows: Integer[np.ndarray, " n"]) -> np.ndarray | None:
-    """Return the footprints of patches, or None where some have none."""
-    geometry = dataset.index["geometry"].take(rows)
-    if geometry.null_count:
-        return None
-    import shapely
-
-    return shapely.bounds(shapely.from_wkb(geometry.to_pylist()))
+    return judge_images(NAME, encoder, open_labelled(data), options)

@@ -15,6 +15,9 @@ from seco.views.plan import ViewPlan
 PAPER_PATCH_PX = 264
 """Edge of SeCo's patches, for which its blur of 0.1-2 pixels was chosen."""
 
+USUAL_BATCH = 64
+"""Places a step where nothing else is asked for."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretrain:
@@ -27,7 +30,7 @@ class Pretrain:
     bands: tuple[str, ...] | None = setting(None, "bands to train on, by name, comma-separated; default: all")
     steps: int | None = setting(None, "steps to train; default: 600 unless --epochs says otherwise")
     epochs: float | None = setting(None, "epochs to train, in place of --steps")
-    batch_size: int = setting(64, "places a step")
+    batch_size: int = setting(0, "places a step; 0: 64, or all there are to train on if they are fewer")
     seed: int = setting(0, "seed of weights, order, seasons and views")
     view_px: int | None = setting(None, "edge of a view, pixels; default: the patch size")
     seasons: Literal["without", "with"] = setting(
@@ -64,13 +67,13 @@ class Pretrain:
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:
             raise ConfigError(f"both steps {self.steps} and epochs {self.epochs} given; give one")
-        for name in ("steps", "epochs", "batch_size", "log_every"):
+        for name in ("steps", "epochs", "log_every"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(
                     f"{name.replace('_', ' ')} {value}; it must be above 0 (--{name.replace('_', '-')})"
                 )
-        if self.batch_size < 2:
+        if self.batch_size < 2 and self.batch_size != 0:
             raise ConfigError(
                 f"batch size {self.batch_size}; batch statistics need at least 2 (--batch-size)"
             )
@@ -96,6 +99,8 @@ def resolve(config: Pretrain, *, num_places: int, patch_px: int) -> Pretrain:
     Raises:
         ConfigError: the batch is larger than the places.
     """
+    if not config.batch_size:
+        config = dataclasses.replace(config, batch_size=max(2, min(USUAL_BATCH, num_places)))
     if config.batch_size > num_places:
         raise ConfigError(
             f"batch size {config.batch_size} is above the {num_places} places to train on; lower --batch-size"
@@ -141,6 +146,8 @@ def derived(before: Pretrain, after: Pretrain) -> dict[str, Any]:
     a, b = to_plain(before), to_plain(after)
     own_a, own_b = a.pop("method_options"), b.pop("method_options")
     chosen = {k: v for k, v in b.items() if a[k] is None and v is not None}
+    if not before.batch_size:
+        chosen["batch_size"] = after.batch_size
     chosen.update(
         {k: v for k, v in own_b.items() if own_a.get(k) is None and k not in own_a and v is not None}
     )

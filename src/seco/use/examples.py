@@ -18,9 +18,9 @@ from seco.data.rasters import PixelReader
 from seco.data.vectors import Shapes, placed_on
 from seco.errors import TaskError
 from seco.nets.predictor import Predictor
+from seco.probes.labelled import open_labelled
 from seco.probes.scores import accuracy
 from seco.sensors.bands import Band
-from seco.tasks.images import open_labelled
 from seco.train.dense import class_weights
 from seco.train.supervised import Batch, Training
 

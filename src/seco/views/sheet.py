@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,45 @@ from seco.views.batch import Viewer
 from seco.views.plan import Negatives, Siblings, ViewPlan
 
 POSITIVE, NEGATIVE, MUTED = "#1a7f37", "#b3261e", "#666666"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Looked:
+    """Some places as a method sees them.
+
+    Attributes:
+        rows: patches that serve as t0, t1, ... (seasons, places).
+        views: view name -> (places, bands, px, px), in stored units.
+        drawn: view name -> what each place's view got.
+    """
+
+    rows: np.ndarray
+    views: dict[str, np.ndarray]
+    drawn: dict[str, Parameters]
+
+
+def look(
+    tier: TrainingTier,
+    viewer: Viewer,
+    *,
+    places: Sequence[int],
+    first_row: np.ndarray,
+    num_dates: np.ndarray,
+    epoch: int = 0,
+) -> Looked:
+    """Make the views of some places by the draws that training makes in that epoch."""
+    chosen = np.asarray(places, np.int64)
+    rows = viewer.rows(epoch, chosen, first_row, num_dates)
+    stored = tier.pixels[rows.ravel()].reshape(*rows.shape, *tier.pixels.shape[1:])
+    if stored.dtype == np.uint16:
+        stored = stored.astype(np.int32)
+    views = viewer.views(torch.from_numpy(stored), epoch, chosen)
+    scale, shift = tier.std[:, None, None], tier.mean[:, None, None]
+    return Looked(
+        rows=rows,
+        views={name: v.numpy() * scale + shift for name, v in views.items()},
+        drawn=viewer.parameters(epoch, chosen, patch_px=tier.patch_px),
+    )
 
 
 def draw_sheet(
@@ -41,12 +81,8 @@ def draw_sheet(
         siblings: the method's option, which decides the negatives named.
     """
     chosen = np.asarray(places, np.int64)
-    rows = viewer.rows(epoch, chosen, first_row, num_dates)
-    stored = tier.pixels[rows.ravel()].reshape(*rows.shape, *tier.pixels.shape[1:])
-    if stored.dtype == np.uint16:
-        stored = stored.astype(np.int32)
-    views = viewer.views(torch.from_numpy(stored), epoch, chosen)
-    drawn = viewer.parameters(epoch, chosen, patch_px=tier.patch_px)
+    seen = look(tier, viewer, places=places, first_row=first_row, num_dates=num_dates, epoch=epoch)
+    rows = seen.rows
     num_cols = len(rows) + len(viewer.plan.views)
     legend = explain(viewer.plan, siblings=siblings, negatives=negatives)
     figure = Figure(
@@ -70,12 +106,11 @@ def draw_sheet(
             _bare(axes)
         for v, view in enumerate(viewer.plan.views):
             axes = figure.add_subplot(grid[line, len(rows) + v])
-            pixels = views[view.name][line].numpy() * tier.std[:, None, None] + tier.mean[:, None, None]
-            axes.imshow(as_rgb(pixels, tier), interpolation="nearest")
+            axes.imshow(as_rgb(seen.views[view.name][line], tier), interpolation="nearest")
             if line == 0:
                 kind = "augmented" if view.augment else "only cropped"
                 axes.set_title(f"{view.name} = t{view.season}, {kind}", fontsize=10)
-            axes.set_xlabel(in_words(drawn[view.name], line), fontsize=7)
+            axes.set_xlabel(in_words(seen.drawn[view.name], line), fontsize=7)
             _bare(axes)
     axes = figure.add_subplot(grid[len(chosen), :])
     axes.axis("off")

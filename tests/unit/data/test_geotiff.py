@@ -770,7 +770,7 @@ class TestMemory:
         monkeypatch.setattr(cutting, "HOLD_BYTES", 2**18)
         monkeypatch.setattr("seco.data.rasters.BLOCK_PX", 128)
         monkeypatch.setattr("seco.data.rasters.BLOCK_BYTES", 2**18)
-        monkeypatch.setattr("seco.data.writer.SHARD_BYTES", 2**18)
+        monkeypatch.setattr("seco.data.layout.SHARD_BYTES", 2**18)
 
         def peak(size):
             name = f"r{size}"

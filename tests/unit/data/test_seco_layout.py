@@ -308,8 +308,8 @@ class TestBad:
 
 
 def test_memory_does_not_grow_with_the_source(place, tmp_path, monkeypatch):
-    monkeypatch.setattr("seco.data.writer.SHARD_BYTES", 2**16)
-    monkeypatch.setattr("seco.data.writer.INDEX_BATCH", 16)
+    monkeypatch.setattr("seco.data.layout.SHARD_BYTES", 2**16)
+    monkeypatch.setattr("seco.data.layout.INDEX_BATCH", 16)
     monkeypatch.setattr(importer, "LOOK_AHEAD", 4)
 
     def peak(num, out):

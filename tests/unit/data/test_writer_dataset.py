@@ -18,6 +18,7 @@ import shapely
 import zarr
 
 from seco.data import format as fmt
+from seco.data import layout as layouts
 from seco.data import writer as writer_module
 from seco.data.check import check
 from seco.data.dataset import open_dataset
@@ -119,8 +120,8 @@ class TestRoundTrip:
         np.testing.assert_array_equal(found, pixels)
 
     def test_shards_and_index_batches(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(writer_module, "SHARD_BYTES", 5 * 3 * 64)
-        monkeypatch.setattr(writer_module, "INDEX_BATCH", 4)
+        monkeypatch.setattr(layouts, "SHARD_BYTES", 5 * 3 * 64)
+        monkeypatch.setattr(layouts, "INDEX_BATCH", 4)
         with begin(tmp_path / "a") as writer:
             for i in range(17):
                 writer.add(Patch(place=f"{i:02d}", pixels=noise(i)))
@@ -338,8 +339,8 @@ class TestInterruptions:
 
 
 def test_memory_does_not_grow_with_the_dataset(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer_module, "SHARD_BYTES", 2**18)
-    monkeypatch.setattr(writer_module, "INDEX_BATCH", 64)
+    monkeypatch.setattr(layouts, "SHARD_BYTES", 2**18)
+    monkeypatch.setattr(layouts, "INDEX_BATCH", 64)
 
     def peak(num):
         tracemalloc.start()

@@ -191,11 +191,15 @@ def test_statistics_of_a_band_of_one_value_give_no_infinity():
     assert np.isfinite(got).all()
 
 
-def test_normalise_paper_divides_bytes_by_255_and_refuses_other_units():
+def test_normalise_paper_divides_bytes_by_255_and_stretches_other_units_by_two_deviations():
     encoder = transparent(RGB, mean=[9.0] * 3, std=[9.0] * 3)
     assert fed(encoder, flat(51, 255, 0), RGB, normalise="paper") == pytest.approx([0.2, 1, 0])
-    with pytest.raises(TaskError, match="display bytes only"):
+    with pytest.raises(TaskError, match="needs their statistics"):
         transparent(DN).encode(flat(1, 2, 3, 4, dtype=np.uint16), bands=DN, normalise="paper")
+    stats = np.full(4, 1000.0), np.full(4, 100.0)
+    pixels = flat(800, 1000, 1100, 5000, dtype=np.uint16)
+    got = transparent(DN).encode(pixels, bands=DN, normalise="paper", stats=stats)["features"][0]
+    assert got == pytest.approx([0, 0.5, 0.75, 1], abs=1e-6)
 
 
 def test_the_spec_s_own_default_is_taken_where_none_is_said():

@@ -6,7 +6,8 @@ import pytest
 from seco.errors import ConfigError, DatasetError
 from seco.places.cities import City
 from seco.places.land import LandMask
-from seco.places.samplers import around_cities, select_places, uniform_on_land, wrap_longitude
+from seco.places.samplers import around_cities, select_places, uniform_on_land
+from seco.places.sphere import wrap_longitude
 
 KM_PER_DEGREE = np.pi / 180 * 6371.0088
 

@@ -15,7 +15,7 @@ from seco.tasks import place
 
 
 def test_an_unknown_task_is_an_error() -> None:
-    with pytest.raises(TaskError, match="no task 'flood'; known: climate, images"):
+    with pytest.raises(TaskError, match="no task 'flood'; known: augmentation, bigearthnet"):
         evaluation.find("flood")
 
 

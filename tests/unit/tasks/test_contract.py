@@ -34,7 +34,12 @@ def _options(task: str, **settings: object) -> EvaluationOptions:
 
 @pytest.fixture
 def data(make_dataset: Callable[..., Path]) -> Path:
-    path = make_dataset(num_places=40, labels=[("crops", "lake", "town")[i % 3] for i in range(40)])
+    several = (("Pastures",), ("Inland waters", "Arable land"), ("Pastures", "Urban fabric"))
+    path = make_dataset(
+        num_places=40,
+        labels=[("crops", "lake", "town")[i % 3] for i in range(40)],
+        label_sets=[several[i % 3] for i in range(40)],
+    )
     # Every second place changes before its last date.
     rows = open_dataset(path)
     last = np.r_[rows.place[1:] != rows.place[:-1], True]
@@ -45,7 +50,9 @@ def data(make_dataset: Callable[..., Path]) -> Path:
 
 
 def test_the_tasks_of_the_issue_are_found() -> None:
-    assert {"images", "landcover", "climate", "season", "place"} <= set(NAMES)
+    assert {"images", "eurosat", "ucmerced", "bigearthnet", "landcover", "climate", "season", "place"} <= set(
+        NAMES
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -83,6 +90,7 @@ def test_rows_follow_the_schema(name: str, data: Path, headed: type) -> None:
         assert row["seed"] in (0, 3)
         assert row["num_test"] > 0
         assert row["split"]
+        assert row["protocol"] == "strict"
         assert "test_share=0.3" in row["settings"]
         assert "split_seeds" not in row["settings"]
         if row["metric"] == "accuracy":
@@ -113,7 +121,8 @@ def test_predictions_add_up_to_the_rows(name: str, data: Path, headed: type) -> 
         [("score", "mean"), ("score", "count")]
     )
     found = {(m["encoder"], m["probe"], m["output"], m["seed"]): m for m in means.to_pylist()}
-    rows = [r for r in result.rows if r["metric"] in ("accuracy", "map", "auc") and r["probe"] != "majority"]
+    told = ("accuracy", "map", "auc", "lrap")
+    rows = [r for r in result.rows if r["metric"] in told and r["probe"] != "majority"]
     assert len(rows) == len(found) > 0
     for row in rows:
         mean = found[row["encoder"], row["probe"], row["output"], row["seed"]]

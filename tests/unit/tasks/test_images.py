@@ -11,6 +11,7 @@ from PIL import Image
 from seco.data.dataset import open_dataset
 from seco.data.labels import quotas
 from seco.errors import ConfigError, DatasetError, TaskError
+from seco.probes import labelled
 from seco.probes.evaluation import evaluate
 from seco.probes.linear import FIT, VALIDATE
 from seco.tasks import images
@@ -28,7 +29,7 @@ def _share(labels: np.ndarray) -> list[int]:
 
 
 def test_a_seeded_split_is_stratified_sixty_twenty_twenty(data: Path) -> None:
-    case = images.image_case(open_dataset(data), 0, images.Options())
+    case = labelled.image_case(open_dataset(data), 0, images.Options())
     assert case.classes == ("crops", "lake", "town")
     assert _share(case.test_labels) == [6, 4, 2]
     assert _share(case.train_labels[case.parts == FIT]) == [18, 12, 6]
@@ -36,14 +37,14 @@ def test_a_seeded_split_is_stratified_sixty_twenty_twenty(data: Path) -> None:
     assert not set(case.train_rows) & set(case.test_rows)
     assert len(case.train_rows) + len(case.test_rows) == 60
     assert case.split == "stratified by class, test share 0.2, seed 0"
-    other = images.image_case(open_dataset(data), 1, images.Options())
+    other = labelled.image_case(open_dataset(data), 1, images.Options())
     assert set(other.test_rows) != set(case.test_rows)
 
 
 @pytest.mark.parametrize("num", [12, 20, 47])
 def test_a_budget_of_labels_counts_those_that_choose(data: Path, num: int) -> None:
-    case = images.image_case(open_dataset(data), 0, images.Options(num_labels=num))
-    whole = images.image_case(open_dataset(data), 0, images.Options())
+    case = labelled.image_case(open_dataset(data), 0, images.Options(num_labels=num))
+    whole = labelled.image_case(open_dataset(data), 0, images.Options())
     assert len(case.train_rows) == num
     assert (case.parts == VALIDATE).sum() == pytest.approx(num / 4, abs=1)
     np.testing.assert_array_equal(case.test_rows, whole.test_rows)
@@ -61,26 +62,26 @@ def test_quotas_are_exact_and_leave_every_class_on_both_sides() -> None:
 def test_a_published_split_is_kept_and_its_validation_part_chooses(make_dataset: Callable[..., Path]) -> None:
     splits = [("train", "train", "val", "test", "train")[i % 5] for i in range(60)]
     dataset = open_dataset(make_dataset(num_places=60, num_dates=1, labels=LABELS, splits=splits, px=8))
-    case = images.image_case(dataset, 0, images.Options())
+    case = labelled.image_case(dataset, 0, images.Options())
     assert case.split == "published"
     assert case.test_rows.tolist() == [i for i, s in enumerate(splits) if s == "test"]
     assert case.train_rows[case.parts == VALIDATE].tolist() == [i for i, s in enumerate(splits) if s == "val"]
     assert len(case.train_rows) == 48
-    seeded = images.image_case(dataset, 0, images.Options(split="seeded"))
+    seeded = labelled.image_case(dataset, 0, images.Options(split="seeded"))
     assert seeded.split.startswith("stratified")
 
 
 def test_a_published_split_without_validation_part_draws_one(make_dataset: Callable[..., Path]) -> None:
     splits = [("train", "train", "test")[i % 3] for i in range(60)]
     dataset = open_dataset(make_dataset(num_places=60, num_dates=1, labels=LABELS, splits=splits, px=8))
-    case = images.image_case(dataset, 0, images.Options())
+    case = labelled.image_case(dataset, 0, images.Options())
     assert len(case.test_rows) == 20
     assert (case.parts == VALIDATE).sum() == 10
 
 
 def test_pictures_of_one_place_stay_together(make_dataset: Callable[..., Path]) -> None:
     dataset = open_dataset(make_dataset(num_places=60, num_dates=3, labels=LABELS, px=8))
-    case = images.image_case(dataset, 0, images.Options())
+    case = labelled.image_case(dataset, 0, images.Options())
     parts = [dataset.place[case.train_rows[case.parts == p]] for p in (FIT, VALIDATE)] + [
         dataset.place[case.test_rows]
     ]
@@ -90,7 +91,7 @@ def test_pictures_of_one_place_stay_together(make_dataset: Callable[..., Path]) 
 
 def test_images_without_a_label_are_left_out_and_counted(make_dataset: Callable[..., Path]) -> None:
     labels = [*LABELS[:-3], "", "", ""]
-    case = images.image_case(
+    case = labelled.image_case(
         open_dataset(make_dataset(num_places=60, num_dates=1, labels=labels, px=8)), 0, images.Options()
     )
     assert case.num_left_out == 3

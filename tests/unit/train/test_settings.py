@@ -73,7 +73,8 @@ def test_what_was_chosen_is_told_and_nothing_else():
     asked = Pretrain(steps=100, method_options={"momentum": 0.9})
     full = resolve(asked, num_places=100, patch_px=64)
     assert derived(asked, full) == {
-        "view_px": 64, "blur_sigma": [0.1, 0.485], "probe_every": 10, "checkpoint_every": 10, "negatives": "batch",
+        "batch_size": 64, "view_px": 64,
+        "blur_sigma": [0.1, 0.485], "probe_every": 10, "checkpoint_every": 10, "negatives": "batch",
         "group_size": 32, "lr": 0.000707, "weight_decay": 0.05, "warmup_steps": 5,
     }  # fmt: skip
     assert derived(full, full) == {}
@@ -86,7 +87,7 @@ def test_what_was_chosen_is_told_and_nothing_else():
         ({"steps": 0}, "steps 0; it must be above 0"),
         ({"epochs": -1.0}, "epochs -1.0"),
         ({"batch_size": 1}, "batch size 1"),
-        ({"batch_size": 0}, "--batch-size"),
+        ({"batch_size": -1}, r"batch size -1; .*--batch-size"),
         ({"log_every": 0}, "log every 0"),
         ({"probe_every": -1}, "probe every -1"),
         ({"checkpoint_every": -5}, "checkpoint every -5"),
@@ -132,8 +133,15 @@ def test_a_batch_larger_than_the_places_is_refused():
     with pytest.raises(
         ConfigError, match=r"batch size 64 is above the 63 places to train on; lower --batch-size"
     ):
-        resolve(Pretrain(), num_places=63, patch_px=16)
-    assert resolve(Pretrain(), num_places=64, patch_px=16).batch_size == 64
+        resolve(Pretrain(batch_size=64), num_places=63, patch_px=16)
+    assert resolve(Pretrain(batch_size=64), num_places=64, patch_px=16).batch_size == 64
+
+
+def test_a_batch_that_nobody_asked_for_fits_the_places():
+    assert resolve(Pretrain(), num_places=63, patch_px=16).batch_size == 63
+    assert resolve(Pretrain(), num_places=500, patch_px=16).batch_size == 64
+    with pytest.raises(ConfigError, match="batch size 2 is above the 1 places"):
+        resolve(Pretrain(), num_places=1, patch_px=16)
 
 
 def test_paths_are_paths():

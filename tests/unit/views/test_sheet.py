@@ -1,5 +1,7 @@
 """The sheet shows what training sees, says what each view got, and names positives and negatives."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from PIL import Image
 from seco.data.dataset import open_dataset
 from seco.data.sheet import as_rgb
 from seco.methods import _contract as methods
+from seco.sensors.sentinel2 import band
 from seco.views import sheet
 from seco.views.augment import Augment, Parameters, colour_space
 from seco.views.batch import Viewer
@@ -163,3 +166,18 @@ def test_a_key_that_is_only_cropped_differs_in_its_crop_alone():
     views = (View(name="q", season=0, augment=False), View(name="k0", season=0, augment=False))
     plan = ViewPlan(views=views, heads=(Head(name="z0", positive="k0"),), num_seasons=1, order="augment-crop")
     assert differs(plan, "k0") == "crop alone"
+
+
+def test_clouds_do_not_leave_the_ground_black(make_dataset):
+    """Reflectance has one stretch for all three colours, white at 0.3 at the latest, whatever the brightest pixels are."""
+
+    tier = dataclasses.replace(
+        open_dataset(make_dataset()).training(), bands=tuple(band(n, offset=-0.1) for n in ("B04", "B03", "B02")),
+        low=np.full(3, 1200.0), high=np.full(3, 11_000.0),
+    )  # fmt: skip
+    grey = np.full((3, 2, 2), 1000 + 1500, np.uint16)
+    shown = as_rgb(grey, tier)
+    assert np.allclose(shown, 0.5 ** (1 / 1.4), atol=1e-6)
+    red = grey.copy()
+    red[0] = 1000 + 3000
+    assert np.allclose(as_rgb(red, tier)[0, 0], (1, 0.5 ** (1 / 1.4), 0.5 ** (1 / 1.4)), atol=1e-6)

@@ -1,7 +1,6 @@
 """NASA Blue Marble Next Generation: the twelve monthly global mosaics of 2004 become places of twelve dates."""
 
 import datetime
-import math
 import re
 import tempfile
 from collections.abc import Iterator
@@ -16,9 +15,10 @@ from seco.config import setting
 from seco.data.importing import ImportReport
 from seco.data.writer import DatasetWriter, Patch, disk_errors
 from seco.errors import ConfigError, DatasetError
-from seco.places.cities import largest_cities
+from seco.places.apart import Squares
 from seco.places.land import land_fraction
-from seco.places.samplers import EARTH_RADIUS_KM, around_cities, select_places, uniform_on_land
+from seco.places.samplers import candidates, select_places
+from seco.places.sphere import KM_PER_DEG
 from seco.runs import progress
 from seco.sensors.rgb import display_bands
 
@@ -29,7 +29,6 @@ YEAR = 2004
 LICENCE = "NASA Earth Observatory, Blue Marble Next Generation (Stockli et al. 2005); public domain"
 MAX_WIDTH_PX = 86_400
 """Width of NASA's largest mosaic (500 m); anything wider is no Blue Marble."""
-KM_PER_DEG = math.pi * EARTH_RADIUS_KM / 180
 _MONTH = re.compile(r"^(?:(\d{2})_[a-z]{3}|world(?:\.topo(?:\.bathy)?)?\.2004(\d{2})\D.*)$", re.IGNORECASE)
 
 
@@ -186,7 +185,7 @@ def draw_windows(width: int, height: int, options: Options) -> np.ndarray:
         )
     degrees = 360 / width
     extent = px * degrees
-    taken: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    squares = Squares(px)
 
     def corners(lonlat: np.ndarray) -> np.ndarray:
         col = np.floor((lonlat[:, 0] + 180) / degrees - px / 2 + 0.5)
@@ -202,36 +201,20 @@ def draw_windows(width: int, height: int, options: Options) -> np.ndarray:
         good = inside & (land >= options.min_land)
         if not options.overlap:
             for i in np.flatnonzero(good):
-                good[i] = _free(int(at[i, 0]), int(at[i, 1]), px, taken)
+                good[i] = squares.take(int(at[i, 0]), int(at[i, 1]))
         return good
 
+    sigma_km = options.sigma_km if options.sigma_km is not None else extent * KM_PER_DEG
+    stream = candidates(
+        options.sampler, seed=options.seed, num_cities=options.num_cities, sigma_km=sigma_km,
+        lat_min=options.lat_min, lat_max=options.lat_max,
+    )  # fmt: skip
     chosen = select_places(
-        _candidates(extent, options), num=options.num_places, accept=accept,
+        stream, num=options.num_places, accept=accept,
         max_tries=max(200_000, 400 * options.num_places),
         relax="--min-land, --lat-min/--lat-max, --sampler, --patch, or allow overlap (--overlap)",
     )  # fmt: skip
     return corners(chosen)
-
-
-def _candidates(extent_deg: float, options: Options) -> Iterator[np.ndarray]:
-    if options.sampler == "land":
-        from seco.places.land import land_mask
-
-        return uniform_on_land(
-            land_mask(), seed=options.seed, lat_min=options.lat_min, lat_max=options.lat_max
-        )
-    sigma = options.sigma_km if options.sigma_km is not None else extent_deg * KM_PER_DEG
-    return around_cities(largest_cities(options.num_cities), sigma_km=sigma, seed=options.seed)
-
-
-def _free(col: int, row: int, px: int, taken: dict[tuple[int, int], list[tuple[int, int]]]) -> bool:
-    """Take the window if it overlaps none taken; corners are kept by the cell, a patch wide, that they lie in."""
-    cell = (col // px, row // px)
-    near = [c for i in (-1, 0, 1) for j in (-1, 0, 1) for c in taken.get((cell[0] + i, cell[1] + j), ())]
-    if any(abs(c - col) < px and abs(r - row) < px for c, r in near):
-        return False
-    taken.setdefault(cell, []).append((col, row))
-    return True
 
 
 def _patches(

@@ -1,0 +1,1 @@
+"""FETCH: search catalogues, plan seasons, read pixels, keep the ledger."""

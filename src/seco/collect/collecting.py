@@ -1,0 +1,332 @@
+"""`seco collect`: settings to a dataset. Plans, fetches, and goes on where an earlier call was stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from seco.collect.catalogs import Catalog, catalog_of, require_keys, signer_of
+from seco.collect.faults import Patience
+from seco.collect.hrefs import Allowed
+from seco.collect.model import PlacePlan
+from seco.collect.place import PlaceFetcher
+from seco.collect.planner import Planner, read_places
+from seco.collect.radiometry import OFFSET, RULE
+from seco.collect.rasters import Rasters
+from seco.collect.runner import Standing, Stop, Tally, run
+from seco.collect.settings import Collect
+from seco.collect.wire import Counts, Wire
+from seco.config import to_plain
+from seco.data import format as fmt
+from seco.data.ledger import LEDGER_FOLDER, LedgerWriter, forget
+from seco.errors import ConfigError, DatasetError, SecoError
+from seco.planet.items import COLLECTION as PLANET
+from seco.runs import write_json
+from seco.sensors.sentinel2 import band
+
+REPORT_FOLDER, REPORT_NAME, MISSED_NAME = "collection", "report.json", "missed.json"
+_HOW = ("concurrency", "retries", "timeout_s", "hosts")
+"""Settings that say how to fetch and not what: they may change from call to call."""
+_PACKAGES = ("seasonal-contrast", "async-tiff", "obstore", "rasterio", "numpy", "zarr", "pyarrow")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class InterruptedCollectionError(SecoError):
+    """The user stopped a collection; what was whole is committed. It is no error: the exit code is 130."""
+
+    interrupted = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Collected:
+    """What a call of `collect` did.
+
+    Attributes:
+        num_places, num_patches: of the dataset.
+        tally: what was counted over all calls that made it.
+        dropped: items of the catalogue that were left out, by reason.
+        counts: what went over the wire in this call.
+        seconds: of this call.
+        num_new: patches that this call fetched.
+        notes: what to know of the result.
+        was_whole: the dataset was there already, and nothing was done.
+    """
+
+    num_places: int
+    num_patches: int
+    tally: Tally
+    dropped: dict[str, int]
+    counts: Counts
+    seconds: float
+    num_new: int
+    notes: tuple[str, ...] = ()
+    was_whole: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """What is shown while collecting.
+
+    Attributes:
+        standing: how the run stands.
+        counts: what went over the wire in this call.
+        total: places to come to, taken or looked at; None where that is not known.
+        num_new: patches of this call.
+        seconds: of this call.
+    """
+
+    standing: Standing
+    counts: Counts
+    total: int
+    wanted: int | None
+    num_new: int
+    seconds: float
+
+
+def collect(
+    settings: Collect, out: Path, *, show: Callable[[View], None] = lambda _: None, patience: Patience | None = None,
+) -> Collected:  # fmt: skip
+    """Collect a dataset at `out`, or go on with one that was begun there.
+
+    Args:
+        settings: what to collect, and how.
+        out: folder of the dataset.
+        show: is told how it stands, after each place.
+        patience: tries and waits; from the settings unless given.
+
+    Raises:
+        InterruptedCollectionError: SIGINT or SIGTERM came; the same call goes on.
+        SecoError: of settings, catalogue, network or disk; what was whole before is committed.
+    """
+    if settings.places is None:
+        raise ConfigError("no places; give a file of them (--places), such as `seco places` makes")
+    catalog = catalog_of(settings.catalog, collection=settings.collection)
+    key = _key(settings, catalog)
+    was = _finished(out, key)
+    if was is not None:
+        return was
+    places = read_places(settings.places)
+    names = settings.band_names(level="L1C" if "l1c" in (catalog.collection or "") else "L2A")
+    bands = [band(n, offset=OFFSET) for n in names]
+    finest = min(int(b.gsd_m or 0) for b in bands)
+    _make_parent(out)
+    with LedgerWriter(
+        out, bands=bands, patch_px=settings.size * 10 // finest, licence=_licence(catalog), settings=key
+    ) as writer:
+        planner = Planner(places, catalog, settings=settings, folder=writer.partial / LEDGER_FOLDER)
+        begun, had = time.monotonic(), writer.num_patches
+        total = settings.num_places or len(places)
+
+        def shown(standing: Standing, counts: Counts) -> None:
+            show(
+                View(
+                    standing=standing, counts=counts, total=total, wanted=settings.num_places,
+                    num_new=standing.num_patches - had, seconds=time.monotonic() - begun,
+                )
+            )  # fmt: skip
+
+        tally, counts, was_stopped = asyncio.run(
+            _fetch(planner, writer, settings, catalog, names, patience=patience, show=shown)
+        )
+        if was_stopped:
+            raise InterruptedCollectionError(
+                f"stopped after {writer.num_places} places, {writer.num_patches} patches; all of them are kept: run the "
+                "same command to go on"
+            )
+        if not writer.num_patches:
+            raise DatasetError(_nothing(out, tally, planner))
+        done = Collected(
+            num_places=writer.num_places, num_patches=writer.num_patches, tally=tally,
+            dropped=dict(planner.search.dropped.most_common()), counts=counts, seconds=time.monotonic() - begun,
+            num_new=writer.num_patches - had, notes=_notes(settings, writer.num_places, tally),
+        )  # fmt: skip
+        _write_report(writer, done, key)
+        provenance = {
+            "importer": "collect", "source": catalog.url, "options": key, "radiometry": RULE, "counts": tally.to_json(),
+            "notes": list(done.notes),
+        }  # fmt: skip
+        writer.finish(provenance)
+    return done
+
+
+async def _fetch(
+    planner: Planner, writer: LedgerWriter, settings: Collect, catalog: Catalog, names: Sequence[str], *,
+    patience: Patience | None, show: Callable[[Standing, Counts], None],
+) -> tuple[Tally, Counts, bool]:  # fmt: skip
+    wire = Wire(
+        patience=patience or Patience(tries=settings.retries + 1, read_s=settings.timeout_s, seed=settings.seed),
+        allowed=Allowed(files_below=catalog.folder, private="allow" if settings.hosts == "private" else "refuse"),
+        signer=None if catalog.signing == "none" else signer_of(catalog), concurrency=settings.concurrency,
+        s3=_s3(catalog),
+    )  # fmt: skip
+    stop = Stop()
+    async with wire:
+        rasters = Rasters(wire)
+        fetcher = PlaceFetcher(rasters, settings=settings, bands=names)
+        with _signals(stop):
+            try:
+                tally = await run(
+                    _plans(planner, writer.mark.position), writer, fetcher.fetch, wanted=settings.num_places,
+                    in_flight=max(2, settings.concurrency // 4), stop=stop,
+                    show=lambda standing: show(standing, wire.counts),
+                )  # fmt: skip
+            finally:
+                await rasters.close()
+    whole = settings.num_places is not None and writer.num_places >= settings.num_places
+    return tally, wire.counts, stop.is_asked and not whole
+
+
+def _plans(planner: Planner, skip: int) -> Iterator[PlacePlan]:
+    """Yield plans in the one order in which places are taken, from the `skip`-th on."""
+    for wave in planner.waves():
+        # A wave has one plan for each of its places; waves that are behind need no planning.
+        if skip >= len(wave):
+            skip -= len(wave)
+            continue
+        plans = planner.plans(wave)
+        if planner.settings.num_places is not None:
+            plans = iter(sorted(plans, key=lambda p: p.order))
+        yield from itertools.islice(plans, skip, None)
+        skip = 0
+
+
+@contextlib.contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM ask for an end, and the second one have its way."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        stop.ask()
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, ask)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def _key(settings: Collect, catalog: Catalog) -> dict[str, Any]:
+    """Return all that decides what the dataset will be, as far as it is known beforehand."""
+    assert settings.places is not None
+    options = {k: v for k, v in to_plain(settings).items() if k not in _HOW}
+    try:
+        options["places_checksum"] = fmt.file_checksum(settings.places)
+    except OSError as err:
+        raise DatasetError(
+            f"cannot read places {settings.places}: {err}; give the file that `seco places` made"
+        ) from err
+    named = {"catalog": catalog.name, "catalog_url": catalog.url, "collection": catalog.collection}
+    return json.loads(json.dumps({**options, **named}, default=str))
+
+
+def _finished(out: Path, key: dict[str, Any]) -> Collected | None:
+    """Return what is said of a dataset that is whole already, if it is the one that is asked for."""
+    if not (out / fmt.META_NAME).is_file():
+        return None
+    forget(out)
+    meta = fmt.read_meta(out)
+    if meta.provenance.get("importer") != "collect" or meta.provenance.get("options") != key:
+        return None  # the writer says that something else is there
+    return Collected(
+        num_places=meta.num_places, num_patches=meta.num_patches, tally=Tally(**meta.provenance["counts"]), dropped={},
+        counts=Counts(), seconds=0.0, num_new=0, notes=tuple(meta.provenance["notes"]), was_whole=True,
+    )  # fmt: skip
+
+
+def _make_parent(out: Path) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise DatasetError(f"cannot make {out.parent}: {err}; choose another folder (--out)") from err
+    if not os.access(out.parent, os.W_OK):
+        raise DatasetError(f"no permission to write to {out.parent}; choose another folder (--out)")
+
+
+def _s3(catalog: Catalog) -> dict[str, Any] | None:
+    keys = require_keys(catalog)
+    if not keys:
+        return None
+    return {
+        "access_key_id": keys["CDSE_ACCESS_KEY_ID"], "secret_access_key": keys["CDSE_SECRET_ACCESS_KEY"],
+        "endpoint": "https://eodata.dataspace.copernicus.eu", "region": "default",
+    }  # fmt: skip
+
+
+def _licence(catalog: Catalog) -> str:
+    if catalog.collection == PLANET:
+        return "Simulated by seco, no real imagery"
+    return (
+        f"Contains modified Copernicus Sentinel data, by {catalog.name}; its own terms and attributions hold"
+    )
+
+
+def _notes(settings: Collect, num_places: int, tally: Tally) -> tuple[str, ...]:
+    notes = []
+    if settings.num_places is not None and num_places < settings.num_places:
+        notes.append(
+            f"{num_places} of {settings.num_places} places asked: no more were usable (more --places, a larger "
+            "--window-days or --max-cloud, or --incomplete keep)"
+        )
+    if tally.num_saturated:
+        notes.append(
+            f"{tally.num_saturated} pixels lie at the top of the scale, 65535: reflectance above 6.4 does not fit"
+        )
+    if tally.num_unjudged:
+        notes.append(
+            f"{tally.num_unjudged} patches of scenes without classes (SCL): how clear they are is not known"
+        )
+    if tally.num_incomplete:
+        notes.append(f"{tally.num_incomplete} places lack a season and were kept (--incomplete keep)")
+    return tuple(notes)
+
+
+def _nothing(out: Path, tally: Tally, planner: Planner) -> str:
+    missed = ", ".join(f"{n} {r}" for r, n in sorted(tally.missed.items(), key=lambda kv: -kv[1]))
+    rejected = ", ".join(f"{n} {r}" for r, n in sorted(tally.rejected.items(), key=lambda kv: -kv[1])[:4])
+    dropped = ", ".join(f"{n} {r}" for r, n in planner.search.dropped.most_common(4))
+    return (
+        f"no place gave a patch for {out}: of {tally.looked_at} places {missed or 'none were planned'}; scenes turned down: "
+        f"{rejected or 'none'}; items left out: {dropped or 'none'}; try a larger --window-days, --max-cloud or date range"
+    )
+
+
+def _write_report(writer: LedgerWriter, done: Collected, key: dict[str, Any]) -> None:
+    """Write what a reader of the dataset may want to know and what its checksums must not depend on."""
+    folder = writer.partial / REPORT_FOLDER
+    write_json(folder / MISSED_NAME, writer.missed())
+    write_json(
+        folder / REPORT_NAME,
+        {
+            "settings": key, "radiometry": RULE, "num_places": done.num_places, "num_patches": done.num_patches,
+            "counts": done.tally.to_json(), "items_left_out": done.dropped, "notes": list(done.notes),
+            "last_call": {
+                "seconds": round(done.seconds, 3), "patches": done.num_new, "wire": done.counts.to_json(),
+            },
+            "versions": {name: _version(name) for name in _PACKAGES},
+        },
+    )  # fmt: skip
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,377 @@
+"""STAC items to scenes: pure, for every catalogue of Sentinel-2 that we know. A bad item gives one reason.
+
+What catalogues differ in: names of assets (`red`, `B04`, `B04_10m`), of fields (`eo:bands` or `bands`, `proj:epsg` or
+`proj:code`), and in what they say of offsets, which may be absent or wrong; docs/collecting.md has the rules.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import numpy as np
+import shapely
+from shapely.geometry import shape as to_shape
+
+from seco.collect.model import Affine, Asset, Scene
+from seco.errors import CatalogError, ConfigError, DatasetError
+from seco.planet.tiles import PIXEL_M, tile_from_id
+from seco.planet.utm import zone_of_epsg
+from seco.sensors.sentinel2 import BANDS, QUANTIFICATION, canonical, reflectance_offset
+
+SCL = "SCL"
+_GSD_M = {b.name: float(b.gsd_m or 0) for b in BANDS} | {SCL: 20.0}
+_BY_KEY = {
+    "coastal": "B01", "blue": "B02", "green": "B03", "red": "B04", "rededge1": "B05", "rededge2": "B06",
+    "rededge3": "B07", "nir": "B08", "nir08": "B8A", "nir09": "B09", "cirrus": "B10", "swir16": "B11", "swir22": "B12",
+    "scl": SCL,
+}  # fmt: skip
+"""Earth Search's names of assets, which other catalogues use for bands too."""
+_TILE = re.compile(r"^(\d{1,2})([C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V](?:\d\d)?)$")
+_WITH_RESOLUTION = re.compile(r"^(B\d\d|B8A|SCL)_\d0M$")
+_BASELINE = re.compile(r"^\d{2}\.\d{2}$")
+_AFTER_DATATAKE = re.compile(r"_N\d\d\.\d\d$")
+_DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
+_MAX_PX = 200_000
+_MAX_HREF = 4096
+_MAX_VERTICES = 10_000
+
+
+class UnusableItemError(CatalogError):
+    """An item that is no usable scene.
+
+    Attributes:
+        reason: why, in the same words for all items of the same fault, so that they can be counted.
+    """
+
+    def __init__(self, reason: str, item: str, detail: str = "") -> None:
+        super().__init__(f"item {item}: {reason}{f' ({detail})' if detail else ''}")
+        self.reason = reason
+
+
+def parse_item(
+    item: Any, *, catalog: str, bands: Sequence[str], collection: str | None = None, base: str | None = None
+) -> Scene:
+    """Read a STAC item as a scene.
+
+    Args:
+        item: the item as JSON gives it; from strangers, so that anything may be wrong with it.
+        catalog: name of the catalogue.
+        bands: bands that the scene must have; `SCL` is taken where there is one.
+        collection: what the item belongs to where it does not say.
+        base: address of the item, from which relative hrefs start; its own link to itself unless given.
+
+    Raises:
+        UnusableItemError: something that is needed is missing or wrong; its `reason` says what.
+    """
+    name = str(item.get("id"))[:200] if isinstance(item, Mapping) else f"of type {type(item).__name__}"
+    try:
+        return _parse(item, catalog=catalog, bands=bands, collection=collection, base=base)
+    except _FaultError as err:
+        raise UnusableItemError(err.reason, name, err.detail) from err
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        IndexError,
+        OverflowError,
+        RecursionError,
+        shapely.errors.ShapelyError,
+    ) as err:
+        detail = f"{type(err).__name__}: {' '.join(str(err).split())[:120]}"
+        raise UnusableItemError("malformed", name, detail) from err
+
+
+class _FaultError(Exception):
+    """What is wrong with an item, before its name is known."""
+
+    def __init__(self, reason: str, detail: Any = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, str(detail)[:200]
+
+
+def _parse(
+    item: Any, *, catalog: str, bands: Sequence[str], collection: str | None, base: str | None
+) -> Scene:
+    if not isinstance(item, Mapping) or not isinstance(item.get("properties"), Mapping):
+        raise _FaultError("no STAC item")
+    if not isinstance(item.get("id"), str) or not item["id"]:
+        raise _FaultError("no id")
+    properties: Mapping[str, Any] = item["properties"]
+    tile = tile_of(properties)
+    epsg = _epsg(properties, tile)
+    baseline = _baseline(properties)
+    removed = properties.get("earthsearch:boa_offset_applied") is True
+    assets = _assets(
+        item, tile=tile, epsg=epsg, bands=bands, base=base or _own_address(item),
+        offset=None if baseline is None else 0.0 if removed else reflectance_offset(baseline),
+    )  # fmt: skip
+    moment = _moment(properties)
+    platform = str(properties.get("platform") or "").strip().lower()
+    return Scene(
+        id=item["id"],
+        collection=str(item.get("collection") or collection or _linked_collection(item)),
+        catalog=catalog,
+        datetime=moment,
+        tile=tile,
+        epsg=epsg,
+        platform=platform,
+        datatake=_datatake(properties, platform, moment),
+        baseline=baseline,
+        cloud_percent=_percent(properties, "eo:cloud_cover"),
+        nodata_percent=_percent(properties, "s2:nodata_pixel_percentage"),
+        footprint=_footprint(item.get("geometry")),
+        assets=assets,
+        is_offset_removed=removed,
+    )
+
+
+def tile_of(properties: Mapping[str, Any]) -> str | None:
+    """Return the MGRS tile that an item's properties name, `31UFQ`; None where they name none."""
+    code = properties.get("grid:code")
+    parts = [properties.get(f"mgrs:{p}") for p in ("utm_zone", "latitude_band", "grid_square")]
+    found = [
+        code.removeprefix("MGRS-") if isinstance(code, str) and code.startswith("MGRS-") else None,
+        properties.get("s2:mgrs_tile"),
+        "".join(map(str, parts)) if all(parts) else None,
+        properties.get("s2:tile") or properties.get("tileId"),
+    ]
+    for text in found:
+        match = _TILE.match(text.upper().removeprefix("T")) if isinstance(text, str) else None
+        if match is not None:
+            return f"{int(match[1]):02d}{match[2]}"
+    return None
+
+
+def _epsg(properties: Mapping[str, Any], tile: str | None) -> int:
+    code = properties.get("proj:epsg")
+    if code is None:
+        text = properties.get("proj:code")
+        code = text.upper().removeprefix("EPSG:") if isinstance(text, str) else None
+    if code is None and tile is not None:
+        code = (32700 if tile[2] < "N" else 32600) + int(tile[:2])
+    if code is None:
+        raise _FaultError("no CRS")
+    try:
+        epsg = int(code)
+        zone_of_epsg(epsg)
+    except (TypeError, ValueError, ConfigError) as err:
+        raise _FaultError("CRS is no UTM zone", code) from err
+    return epsg
+
+
+def _baseline(properties: Mapping[str, Any]) -> str | None:
+    given = properties.get("s2:processing_baseline") or properties.get("processing:version")
+    if given is None:
+        return None
+    text = f"{given:05.2f}" if isinstance(given, float) else str(given)
+    if not _BASELINE.match(text):
+        raise _FaultError("processing baseline is not NN.NN", given)
+    return text
+
+
+def _moment(properties: Mapping[str, Any]) -> dt.datetime:
+    text = properties.get("datetime") or properties.get("start_datetime")
+    if isinstance(text, dt.datetime):
+        moment = text
+    elif isinstance(text, str):
+        try:
+            moment = dt.datetime.fromisoformat(text)
+        except ValueError as err:
+            raise _FaultError("datetime cannot be read", text) from err
+    else:
+        raise _FaultError("no datetime")
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+
+
+def _datatake(properties: Mapping[str, Any], platform: str, moment: dt.datetime) -> str:
+    given = properties.get("s2:datatake_id") or properties.get("eopf:datatake_id")
+    if isinstance(given, str) and given:
+        return _AFTER_DATATAKE.sub("", given)
+    return f"{platform or 'unknown'}_{moment:%Y%m%dT%H%M}"
+
+
+def _percent(properties: Mapping[str, Any], name: str) -> float | None:
+    value = properties.get(name)
+    if value is None:
+        return None
+    number = _number(value, f"{name} is no percentage")
+    # A sum of rounded parts may be a little more than all.
+    if not 0 <= number <= 100.01:
+        raise _FaultError(f"{name} is no percentage", value)
+    return min(number, 100.0)
+
+
+def _number(value: Any, reason: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise _FaultError(reason, value)
+    return float(value)
+
+
+def _footprint(geometry: Any) -> shapely.Polygon | shapely.MultiPolygon:
+    if not isinstance(geometry, Mapping) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
+        raise _FaultError("no footprint")
+    with np.errstate(invalid="ignore"):  # what is not finite is found below
+        found = shapely.force_2d(to_shape(geometry))
+    points = shapely.get_coordinates(found)
+    if not 3 < len(points) <= _MAX_VERTICES or not (abs(points) <= (360.0, 90.0)).all():
+        raise _FaultError("footprint is no area on the globe")
+    if not found.is_valid:
+        parts = [p for p in shapely.get_parts(shapely.make_valid(found)) if p.geom_type.endswith("Polygon")]
+        found = shapely.union_all(parts)
+    if found.is_empty or found.area <= 0:
+        raise _FaultError("footprint is no area on the globe")
+    return found
+
+
+def _own_address(item: Mapping[str, Any]) -> str | None:
+    return next((str(k["href"]) for k in item.get("links") or () if k.get("rel") == "self"), None)
+
+
+def _linked_collection(item: Mapping[str, Any]) -> str:
+    href = next((str(k["href"]) for k in item.get("links") or () if k.get("rel") == "collection"), "")
+    return urlsplit(href).path.rstrip("/").rpartition("/")[2] or "unknown"
+
+
+def _assets(
+    item: Mapping[str, Any], *, tile: str | None, epsg: int, bands: Sequence[str], base: str | None, offset: float | None
+) -> dict[str, Asset]:  # fmt: skip
+    given = item.get("assets")
+    if not isinstance(given, Mapping):
+        raise _FaultError("no assets")
+    best: dict[str, tuple[tuple[bool, float, str], Asset]] = {}
+    for key, fields in given.items():
+        band = _band_of(key, fields)
+        if band is None or (band not in bands and band != SCL):
+            continue
+        asset = _asset(
+            band, fields, item["properties"], tile=tile, epsg=epsg, base=base, offset=offset
+        )  # fmt: skip
+        # JPEG 2000 only where there is nothing else; then the band's own resolution before coarser copies.
+        rank = (asset.is_jpeg2000, asset.pixel_m, str(key))
+        if band not in best or rank < best[band][0]:
+            best[band] = rank, asset
+    missing = [b for b in bands if b not in best]
+    if missing:
+        raise _FaultError("bands missing", ", ".join(missing))
+    found = {b: best[b][1] for b in (*bands, SCL) if b in best}
+    if len({tuple(round(v) for v in a.bounds_m) for a in found.values()}) > 1:
+        raise _FaultError("rasters of different extent")
+    return found
+
+
+def _band_of(key: Any, fields: Any) -> str | None:
+    """Return the one band that an asset holds; None for all that is not one of the instrument's bands or SCL."""
+    if not isinstance(key, str) or not isinstance(fields, Mapping) or not isinstance(fields.get("href"), str):
+        return None
+    roles = fields.get("roles") or ()
+    if {"thumbnail", "overview", "visual", "metadata"} & {str(r) for r in roles}:
+        return None
+    listed = fields.get("eo:bands") or fields.get("bands")
+    if isinstance(listed, Sequence) and len(listed) > 1:
+        return None
+    names = [key]
+    if listed and isinstance(listed[0], Mapping):
+        names.insert(0, str(listed[0].get("name")))
+    for name in names:
+        text = canonical(name)
+        match = _WITH_RESOLUTION.match(text)
+        found = match[1] if match else _BY_KEY.get(name.lower(), text)
+        if found in _GSD_M:
+            return found
+    return None
+
+
+def _asset(
+    band: str, fields: Mapping[str, Any], properties: Mapping[str, Any], *, tile: str | None, epsg: int, base: str | None,
+    offset: float | None,
+) -> Asset:  # fmt: skip
+    described: Any = fields.get("raster:bands") or fields.get("bands") or ({},)
+    raster: Mapping[str, Any] = described[0] if isinstance(described[0], Mapping) else {}
+
+    def told(name: str) -> Any:
+        for source, key in (
+            (raster, name),
+            (raster, f"raster:{name}"),
+            (fields, name),
+            (fields, f"raster:{name}"),
+        ):
+            if source.get(key) is not None:
+                return source[key]
+        return None
+
+    shape, transform = _grid(band, fields, properties, tile=tile, epsg=epsg)
+    dtype = told("data_type") or ("uint8" if band == SCL else "uint16")
+    if dtype not in _DTYPES:
+        raise _FaultError("data type is not known", f"{band}: {dtype}")
+    nodata = told("nodata")
+    scale, shift = 1.0, 0.0
+    if band != SCL:
+        given = told("scale")
+        scale = 1 / QUANTIFICATION if given is None else _number(given, "scale is no number")
+        if scale <= 0:
+            raise _FaultError("scale is not above 0", scale)
+        # The baseline decides where it is known: catalogues say -0.1 also of numbers from which it was taken away.
+        said = told("offset") if offset is None else offset
+        if said is None:
+            raise _FaultError("neither processing baseline nor offset")
+        shift = _number(said, "offset is no number")
+    return Asset(
+        band=band, href=_address(fields["href"], base), pixel_m=transform[0], shape=shape, transform=transform,
+        dtype=dtype, nodata=0.0 if nodata is None else _nodata(nodata), scale=scale, offset=shift,
+        media_type=str(fields.get("type") or ""),
+    )  # fmt: skip
+
+
+def _nodata(value: Any) -> float | None:
+    if value in ("nan", "inf", "-inf") or (isinstance(value, float) and math.isnan(value)):
+        return float(value)
+    return _number(value, "nodata is no number")
+
+
+def _address(href: str, base: str | None) -> str:
+    if not href or len(href) > _MAX_HREF or any(c <= " " for c in href):
+        raise _FaultError("href cannot be used", repr(href[:80]))
+    if urlsplit(href).scheme or href.startswith("/") or base is None:
+        return href
+    return urljoin(base, href)
+
+
+def _grid(
+    band: str, fields: Mapping[str, Any], properties: Mapping[str, Any], *, tile: str | None, epsg: int
+) -> tuple[tuple[int, int], Affine]:
+    """Return shape and transform as the asset, else the item, else the tile's name has them."""
+    shape = fields.get("proj:shape") or properties.get("proj:shape")
+    numbers = fields.get("proj:transform") or properties.get("proj:transform")
+    if shape is None or numbers is None:
+        return _grid_of_tile(band, tile, epsg)
+    if len(shape) != 2 or len(numbers) not in (6, 9):
+        raise _FaultError("grid cannot be read", band)
+    height, width = (_number(n, "grid cannot be read") for n in shape)
+    a, b, c, d, e, f = (_number(n, "grid cannot be read") for n in numbers[:6])
+    if not (
+        1 <= height <= _MAX_PX and 1 <= width <= _MAX_PX and height == int(height) and width == int(width)
+    ):
+        raise _FaultError("size of a raster is out of range", f"{band}: {height:g} x {width:g}")
+    if b or d or a <= 0 or e != -a:
+        raise _FaultError("raster is not north up with square pixels", f"{band}: {numbers}")
+    if a != _GSD_M[band] and (a < PIXEL_M or a % PIXEL_M):
+        raise _FaultError("pixels are no multiple of 10 m", f"{band}: {a:g}")
+    return (int(height), int(width)), (a, b, c, d, e, f)
+
+
+def _grid_of_tile(band: str, tile: str | None, epsg: int) -> tuple[tuple[int, int], Affine]:
+    try:
+        known = tile_from_id(tile) if tile else None
+    except (ConfigError, DatasetError):
+        known = None
+    if known is None or known.epsg != epsg:
+        raise _FaultError("no grid", band)
+    pixel = _GSD_M[band]
+    size = int(known.edge_m / pixel)
+    return (size, size), (pixel, 0.0, float(known.left_m), 0.0, -pixel, float(known.top_m))

@@ -1,0 +1,280 @@
+"""WHEN: from places and scenes to what to fetch. Pure: metadata in, plan out; no network, no disk, no chance.
+
+The rules, in words: docs/collecting.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import shapely
+
+from seco.collect.dates import slots_of
+from seco.collect.model import GRID_M, SNAP_M, Candidate, Place, PlacePlan, Scene, SeasonPlan, Slot, Window
+from seco.collect.settings import Collect
+from seco.planet.utm import NORTHERNMOST, SOUTHERNMOST, to_utm
+
+POLAR = "beyond the latitudes of tiles"
+NO_SCENES = "no scenes there"
+OVER_EDGE = "over the edge of every tile"
+NOT_SEEN = "outside what its scenes saw"
+NO_DAYS = "no scene in any season's days"
+SEASON_MISSING = "a season without a scene"
+REASONS = (POLAR, NO_SCENES, OVER_EDGE, NO_DAYS, NOT_SEEN, SEASON_MISSING)
+"""Why a place has no plan; each place without one counts for the one that comes first in the search for it."""
+
+OTHER_DAYS, CLOUDY = "outside the days asked", "too cloudy"
+"""Why a scene is of no use."""
+
+OUTLINE_SLACK = 0.02
+"""Outlines in catalogues are simplified: so much of a patch may lie outside them. The pixels decide."""
+FULL_NODATA_PERCENT = 0.01
+"""A scene with no more nodata than this fills its raster, whatever its simplified outline says."""
+
+
+def without_duplicates(scenes: Iterable[Scene]) -> list[Scene]:
+    """Return the scenes in order of time, one for each tile and datatake.
+
+    Of several, the one of the highest processing baseline stays; then the one that saw more, then the last by name.
+    """
+    best: dict[tuple[str, str], Scene] = {}
+    for scene in scenes:
+        key = (scene.grid, scene.datatake)
+        if key not in best or _worth(scene) > _worth(best[key]):
+            best[key] = scene
+    return sorted(best.values(), key=lambda s: (s.datetime, s.key))
+
+
+def _worth(scene: Scene) -> tuple[str, float, tuple[str, str, str]]:
+    nodata = 100.0 if scene.nodata_percent is None else scene.nodata_percent
+    return scene.baseline or "", -nodata, scene.key
+
+
+def plan_places(
+    places: Sequence[Place], scenes: Iterable[Scene], settings: Collect, *, orders: Sequence[int] | None = None
+) -> list[PlacePlan]:  # fmt: skip
+    """Plan places that lie near each other.
+
+    Args:
+        places: where.
+        scenes: all that the catalogue has there, in any order, those of neighbouring tiles too; what does not fit the
+            settings' dates and cloud cover is left out once more.
+        settings: the rules.
+        orders: each place's turn; their order in `places` unless given.
+
+    Returns:
+        A plan for each place, in the order of `places`.
+
+    Raises:
+        ConfigError: the range of dates holds too few seasons.
+    """
+    slots = [slots_of(p, settings) for p in places]
+    usable = [s for s in without_duplicates(scenes) if unfit(s, settings) is None]
+    by_grid: dict[str, list[Scene]] = {}
+    for scene in usable:
+        by_grid.setdefault(scene.grid, []).append(scene)
+    offers = [_offer(places, slots, by_grid[grid], settings) for grid in sorted(by_grid)]
+    turns = range(len(places)) if orders is None else orders
+    return [
+        _plan(place, turn=int(turns[i]), row=i, slots=slots[i], offers=offers, settings=settings)
+        for i, place in enumerate(places)
+    ]
+
+
+def unfit(scene: Scene, settings: Collect) -> str | None:
+    """Return why a scene is of no use for any place; None where it may be. Unknown cloud cover passes: pixels decide."""
+    first, last = settings.days
+    if not first <= scene.day <= last:
+        return OTHER_DAYS
+    cloud = scene.cloud_percent
+    return None if cloud is None or cloud <= settings.max_cloud else CLOUDY
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Offer:
+    """What the scenes of one grid can do for each place.
+
+    Attributes:
+        scenes: of the grid, in order of time.
+        left_m, top_m: corner of each place's window.
+        reaches: whether the grid's raster holds the place.
+        holds: whether it holds the whole window.
+        depth_m: distance of the window from the raster's nearest edge; below 0 where it reaches over.
+        met: for each place, whether any scene is of its days.
+        place, season, scene: the pairs that will do, sorted by place, season and preference.
+        coverage: of each pair.
+        served: number of seasons of each place that have a scene.
+        seen: mean coverage of the best scenes of each place.
+    """
+
+    scenes: list[Scene]
+    left_m: np.ndarray
+    top_m: np.ndarray
+    reaches: np.ndarray
+    holds: np.ndarray
+    depth_m: np.ndarray
+    met: np.ndarray
+    place: np.ndarray
+    season: np.ndarray
+    scene: np.ndarray
+    coverage: np.ndarray
+    served: np.ndarray
+    seen: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """Return the tile's name, else the grid's."""
+        return self.scenes[0].tile or self.scenes[0].grid
+
+
+def snapped(
+    lon: np.ndarray, lat: np.ndarray, scene: Scene, size_px: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return easting and northing of positions on a scene's grid, and left and top of windows centred there.
+
+    Corners lie on multiples of 60 m from the raster's own corner, so that the centre is off by 30 m at most.
+    """
+    left, _, _, top = scene.finest.bounds_m
+    east, north = to_utm(scene.epsg, lon, lat)
+    half = size_px * GRID_M / 2
+    with np.errstate(invalid="ignore"):
+        west = left + np.round((east - half - left) / SNAP_M) * SNAP_M
+        upper = top - np.round((top - north - half) / SNAP_M) * SNAP_M
+    return east, north, west, upper
+
+
+def _offer(
+    places: Sequence[Place], slots: Sequence[tuple[Slot, ...]], scenes: list[Scene], settings: Collect
+) -> _Offer:
+    one = scenes[0]
+    lon, lat = np.array([p.lon for p in places]), np.array([p.lat for p in places])
+    east, north, west, upper = snapped(lon, lat, one, settings.size)
+    left, bottom, right, top = one.finest.bounds_m
+    edge = settings.size * GRID_M
+    reaches = (east >= left) & (east < right) & (north > bottom) & (north <= top)
+    depth = np.minimum.reduce([west - left, right - west - edge, top - upper, upper - edge - bottom])
+    holds = reaches & (depth >= 0)
+    days = np.array([s.day.toordinal() for s in scenes])
+    at = np.array(
+        [[(t.first.toordinal(), t.last.toordinal(), t.target.toordinal()) for t in s] for s in slots]
+    )
+    able = holds if settings.edge == "whole" else reaches
+    rows = np.flatnonzero(able)
+    first, last = at[rows, :, 0, None], at[rows, :, 1, None]
+    row, season, scene = np.nonzero((days >= first) & (days <= last))
+    place = rows[row]
+    met = np.zeros(len(places), bool)
+    met[place] = True
+    coverage = _coverage(scenes, place=place, scene=scene, west=west, upper=upper, edge=edge)
+    keep = coverage >= 1.0 - settings.max_nodata - OUTLINE_SLACK
+    place, season, scene, coverage = place[keep], season[keep], scene[keep], coverage[keep]
+    away = np.abs(days[scene] - at[place, season, 2])
+    cost = away / max(settings.window_days, 1) + _cloudiness(scenes, settings)[scene]
+    order = np.lexsort((scene, cost, season, place))
+    place, season, scene, coverage = place[order], season[order], scene[order], coverage[order]
+    best = np.ones(len(place), bool)
+    best[1:] = (place[1:] != place[:-1]) | (season[1:] != season[:-1])
+    served = np.bincount(place[best], minlength=len(places))
+    total = np.bincount(place[best], weights=coverage[best], minlength=len(places))
+    return _Offer(
+        scenes=scenes, left_m=west, top_m=upper, reaches=reaches, holds=holds, depth_m=depth, met=met, place=place,
+        season=season, scene=scene, coverage=coverage, served=served, seen=total / np.maximum(served, 1),
+    )  # fmt: skip
+
+
+def _cloudiness(scenes: Sequence[Scene], settings: Collect) -> np.ndarray:
+    """Return each scene's cloud as a share of the most allowed; unknown counts as the most."""
+    most = settings.max_cloud or 1.0
+    return np.array([1.0 if s.cloud_percent is None else s.cloud_percent / most for s in scenes])
+
+
+def _coverage(
+    scenes: Sequence[Scene], *, place: np.ndarray, scene: np.ndarray, west: np.ndarray, upper: np.ndarray, edge: int
+) -> np.ndarray:  # fmt: skip
+    """Return for each pair of place and scene the share of the window that the scene saw."""
+    outlines = np.empty(len(scenes), dtype=object)
+    for used in np.unique(scene):
+        outlines[used] = seen_m(scenes[used])
+    shapely.prepare(outlines)
+    windows = shapely.box(west[place], upper[place] - edge, west[place] + edge, upper[place])
+    whole = shapely.contains(outlines[scene], windows)
+    share = np.ones(len(place))
+    partly = np.flatnonzero(~whole)
+    overlap = shapely.intersection(outlines[scene[partly]], windows[partly])
+    share[partly] = shapely.area(overlap) / edge**2
+    return share
+
+
+_SEEN: WeakKeyDictionary[Scene, shapely.Geometry] = WeakKeyDictionary()
+"""Outlines of scenes that somebody holds: neighbouring groups of places ask for the same ones."""
+
+
+def seen_m(scene: Scene) -> shapely.Geometry:
+    """Return what a scene saw in its own CRS, clipped to its raster.
+
+    Catalogues make outlines from rasters: straight edges are straight on the raster, not in longitude and latitude,
+    where they would be off by hundreds of metres in the middle. So corners are projected and joined anew.
+    """
+    if scene not in _SEEN:
+        _SEEN[scene] = _seen_m(scene)
+    return _SEEN[scene]
+
+
+def _seen_m(scene: Scene) -> shapely.Geometry:
+    box = shapely.box(*scene.finest.bounds_m)
+    if scene.nodata_percent is not None and scene.nodata_percent <= FULL_NODATA_PERCENT:
+        return box
+
+    def project(points: np.ndarray) -> np.ndarray:
+        return np.stack(to_utm(scene.epsg, points[:, 0], points[:, 1]), axis=1)
+
+    outline = shapely.transform(scene.footprint, project)
+    if not np.isfinite(shapely.get_coordinates(outline)).all():
+        return shapely.Polygon()
+    return shapely.intersection(outline if outline.is_valid else shapely.make_valid(outline), box)
+
+
+def _plan(
+    place: Place, *, turn: int, row: int, slots: tuple[Slot, ...], offers: Sequence[_Offer], settings: Collect
+) -> PlacePlan:
+    if not SOUTHERNMOST <= place.lat <= NORTHERNMOST:
+        return PlacePlan(place=place, order=turn, reason=POLAR)
+    near = [o for o in offers if o.reaches[row]]
+    able = [o for o in near if settings.edge == "pad" or o.holds[row]]
+    best = min(able, key=lambda o: _preference(o, row), default=None)
+    if best is None:
+        return PlacePlan(place=place, order=turn, reason=OVER_EDGE if near else NO_SCENES)
+    served = int(best.served[row])
+    if not served:
+        met = any(o.met[row] for o in able)
+        return PlacePlan(place=place, order=turn, reason=NOT_SEEN if met else NO_DAYS)
+    if served < len(slots) and settings.incomplete == "replace":
+        return PlacePlan(place=place, order=turn, reason=SEASON_MISSING)
+    window = Window(
+        epsg=best.scenes[0].epsg, left_m=float(best.left_m[row]), top_m=float(best.top_m[row]), size_px=settings.size
+    )  # fmt: skip
+    start, stop = np.searchsorted(best.place, (row, row + 1))
+    seasons = best.season[start:stop]
+    planned = []
+    for slot in slots:
+        a, b = start + np.searchsorted(seasons, (slot.index, slot.index + 1))
+        found = _candidates(place, slot, best, slice(int(a), int(min(b, a + settings.candidates))), window)
+        planned.append(SeasonPlan(slot=slot, candidates=tuple(found)))
+    return PlacePlan(place=place, order=turn, seasons=tuple(planned), tile=best.name, window=window)
+
+
+def _preference(offer: _Offer, row: int) -> tuple[int, bool, float, float, str]:
+    """Most seasons first; then the whole patch, the best coverage, the patch farthest from the edge, the name."""
+    coverage = round(float(offer.seen[row]), 3)
+    return -int(offer.served[row]), not offer.holds[row], -coverage, -float(offer.depth_m[row]), offer.name
+
+
+def _candidates(place: Place, slot: Slot, offer: _Offer, pairs: slice, window: Window) -> Iterator[Candidate]:
+    for rank, (scene, share) in enumerate(zip(offer.scene[pairs], offer.coverage[pairs], strict=True)):
+        yield Candidate(
+            place=place.id, place_index=place.index, season=slot.index, rank=rank, scene=offer.scenes[scene],
+            window=window, coverage=float(share),
+        )  # fmt: skip

@@ -1,0 +1,205 @@
+"""The plan of a whole collection: places in waves, each searched and planned, and what that will cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seco.collect.catalogs import Catalog
+from seco.collect.dates import in_order
+from seco.collect.model import Place, PlacePlan
+from seco.collect.plan import POLAR, plan_places
+from seco.collect.search import Search, group_places
+from seco.collect.settings import Collect
+from seco.errors import DatasetError
+from seco.planet.points import read_points
+
+_SPARE = 0.2
+_LEAST_SPARE = 8
+_MOST_IN_WAVE = 20_000
+"""Plans of a wave may have to be put in order, so that all of them are in memory at once."""
+_HEADER_BYTES = 32 * 1024
+_ID_COLUMNS = ("place", "place_id", "id", "name")
+_MAX_ID = 120
+
+
+def read_places(path: Path) -> list[Place]:
+    """Read places from CSV, GeoJSON or GeoParquet; those of a file without a column of ids are named by their row.
+
+    Raises:
+        DatasetError: the file is missing, damaged, empty, or names two places alike.
+    """
+    points = read_points(path)
+    ids = _ids(path, len(points))
+    if len(set(ids)) < len(ids):
+        twice = next(i for i, n in Counter(ids).items() if n > 1)
+        raise DatasetError(f"places {path}: two places are named {twice!r}; give each a name of its own")
+    return [
+        Place(index=i, id=name, lon=float(lon), lat=float(lat))
+        for i, (name, (lon, lat)) in enumerate(zip(ids, points, strict=True))
+    ]
+
+
+def _ids(path: Path, num: int) -> list[str]:
+    names: Sequence[Any] = ()
+    if path.suffix.lower() in (".parquet", ".geoparquet"):
+        import pyarrow.parquet as pq
+
+        file = pq.ParquetFile(path)
+        column = next((c for c in _ID_COLUMNS if c in file.schema_arrow.names), None)
+        names = file.read([column])[column].to_pylist() if column else ()
+    elif path.suffix.lower() == ".csv":
+        import csv
+
+        with path.open(encoding="utf-8-sig", newline="") as source:
+            rows = csv.DictReader(source)
+            column = next((c for c in _ID_COLUMNS if c in (rows.fieldnames or ())), None)
+            names = [row[column] for row in rows] if column else ()
+    if len(names) != num:
+        width = len(str(num - 1))
+        return [f"{i:0{width}d}" for i in range(num)]
+    wrong = [str(n) for n in names if n is None or not 0 < len(str(n)) <= _MAX_ID]
+    if wrong:
+        raise DatasetError(
+            f"places {path}: a place is named {wrong[0][:_MAX_ID]!r}; 1 to {_MAX_ID} characters"
+        )
+    return [str(n) for n in names]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a plan holds, before any pixel is fetched.
+
+    Attributes:
+        num_places: places looked at.
+        num_planned: places with a plan.
+        num_whole: places with all seasons.
+        reasons: places without a plan, by reason.
+        num_patches: patches to fetch.
+        num_scenes: scenes that these are cut from.
+        num_found: scenes that the searches found.
+        dropped: items of the catalogue left out, by reason.
+        requests: estimate of the requests for pixels.
+        fetched_bytes: estimate of the bytes fetched.
+        pixel_bytes: of the patches, as stored before compression.
+    """
+
+    num_places: int
+    num_planned: int
+    num_whole: int
+    reasons: dict[str, int]
+    num_patches: int
+    num_scenes: int
+    num_found: int
+    dropped: dict[str, int]
+    requests: int
+    fetched_bytes: int
+    pixel_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return dataclasses.asdict(self)
+
+
+class Planner:
+    """Plans a collection wave by wave.
+
+    Without a number of places all are one wave, in groups of neighbours, so that each scene is opened once. With a number,
+    places are taken in their seeded order: a first wave with some to spare, then further ones, for as long as
+    whoever fetches finds places unusable. Waves, and plans in them, depend on nothing but settings, places and catalogue.
+
+    Args:
+        places: all that there are.
+        catalog: where scenes are.
+        settings: the rules.
+        folder: of the run, where searches are kept.
+    """
+
+    def __init__(self, places: Sequence[Place], catalog: Catalog, *, settings: Collect, folder: Path) -> None:
+        self.settings, self.catalog = settings, catalog
+        self.places = list(places) if settings.num_places is None else in_order(places, seed=settings.seed)
+        self.search = Search(catalog, settings, folder)
+        self._order = {p.index: i for i, p in enumerate(self.places)}
+        # Searched are boxes of all places, so that a later wave need not search the same ground again.
+        self._groups = {g.key: g for g in group_places(self.places, size_px=settings.size)[0]}
+
+    def waves(self) -> Iterator[Sequence[Place]]:
+        """Yield places to plan next; stop drawing when there are enough."""
+        wanted = self.settings.num_places
+        if wanted is None:
+            yield self.places
+            return
+        size = min(wanted + max(math.ceil(wanted * _SPARE), _LEAST_SPARE), _MOST_IN_WAVE)
+        for start in range(0, len(self.places), size):
+            yield self.places[start : start + size]
+
+    def plans(self, wave: Sequence[Place]) -> Iterator[PlacePlan]:
+        """Search for a wave and yield the plan of each of its places, neighbours after each other.
+
+        Raises:
+            CatalogError: the catalogue cannot be searched.
+            ConfigError: the range of dates holds too few seasons.
+        """
+        groups, polar = group_places(wave, size_px=self.settings.size)
+        for place in polar:
+            yield PlacePlan(place=place, order=self._order[place.index], reason=POLAR)
+        searched = [self._groups[g.key] for g in groups]
+        # A file is read as a whole whatever is wanted of it, so it is read once for all.
+        self.search.prepare(searched if self.catalog.kind == "api" else list(self._groups.values()))
+        for group, whole in zip(groups, searched, strict=True):
+            orders = [self._order[p.index] for p in group.places]
+            yield from plan_places(group.places, self.search.scenes(whole), self.settings, orders=orders)
+
+    def survey(self) -> Survey:
+        """Plan all that will be needed if every pixel is as its metadata say, and count."""
+        wanted = self.settings.num_places
+        reasons: Counter[str] = Counter()
+        scenes: set[tuple[str, str, str]] = set()
+        num_places = planned = whole = 0
+        cost = np.zeros(3)
+        for wave in self.waves():
+            # By turn, since of a wave no more are taken than are needed.
+            for plan in sorted(self.plans(wave), key=lambda p: p.order) if wanted else self.plans(wave):
+                if wanted is not None and self._enough(planned, whole):
+                    break
+                num_places += 1
+                whole += plan.is_whole
+                if plan.reason is not None:
+                    reasons[plan.reason] += 1
+                    continue
+                planned += 1
+                firsts = [s.candidates[0] for s in plan.seasons if s.candidates]
+                scenes.update(c.scene.key for c in firsts)
+                cost += sum((self._cost_of(c.scene.assets) for c in firsts), np.zeros(3))
+            if wanted is not None and self._enough(planned, whole):
+                break
+        per_scene = len(self.search.bands) + 1
+        return Survey(
+            num_places=num_places, num_planned=planned, num_whole=whole, reasons=dict(reasons.most_common()),
+            num_patches=int(cost[0]), num_scenes=len(scenes), num_found=self.search.num_scenes,
+            dropped=dict(self.search.dropped.most_common()),
+            requests=int(cost[0] * per_scene + len(scenes) * per_scene),
+            fetched_bytes=int(cost[1] + len(scenes) * per_scene * _HEADER_BYTES), pixel_bytes=int(cost[2]),
+        )  # fmt: skip
+
+    def _enough(self, planned: int, whole: int) -> bool:
+        have = whole if self.settings.incomplete == "replace" else planned
+        return have >= (self.settings.num_places or 0)
+
+    def _cost_of(self, assets: Any) -> np.ndarray:
+        """Return one patch, the bytes fetched for it and the bytes of its pixels; neighbours may share blocks."""
+        fetched = stored = 0.0
+        for asset in assets.values():
+            width = self.settings.size * 10 / asset.pixel_m
+            block = self.catalog.block_px
+            touched = min((width + block - 1) / block, math.ceil(asset.shape[0] / block)) ** 2
+            size = np.dtype(asset.dtype).itemsize
+            fetched += touched * block**2 * self.catalog.bytes_a_pixel * size / 2
+            stored += width**2 * size
+        return np.array([1.0, fetched, stored])

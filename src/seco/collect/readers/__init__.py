@@ -1,0 +1,1 @@
+"""Readers of pixels, one file each; found by name (seco.collect.rasters)."""

@@ -1,0 +1,188 @@
+"""Cloud-optimised GeoTIFFs by async-tiff: only the blocks that a window touches, many windows at once in one thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+from async_tiff import TIFF, ImageFileDirectory
+from async_tiff.enums import Compression, PlanarConfiguration, Predictor, SampleFormat
+
+from seco.collect.faults import PixelFault
+from seco.collect.model import Asset, PixelWindow
+from seco.collect.readers.base import check_header, clip
+from seco.collect.wire import Wire
+from seco.errors import FetchError
+
+HELP = "tiled GeoTIFFs of one band, uncompressed, deflated, LZW or Zstandard, by async-tiff"
+PREFERENCE = 10
+
+HEADER_BYTES = 32 * 1024
+GAP_BYTES = 16 * 1024
+"""Ranges with no more than this between them are asked for as one."""
+MAX_BLOCKS = 4096
+"""Most blocks of one window."""
+_COMPRESSIONS = (
+    Compression.Uncompressed, Compression.Deflate, Compression.OldDeflate, Compression.LZW, Compression.ZSTD,
+)  # fmt: skip
+_KINDS = {
+    (SampleFormat.Uint, 8): "uint8", (SampleFormat.Uint, 16): "uint16", (SampleFormat.Uint, 32): "uint32",
+    (SampleFormat.Int, 8): "int8", (SampleFormat.Int, 16): "int16", (SampleFormat.Int, 32): "int32",
+    (SampleFormat.Float, 32): "float32", (SampleFormat.Float, 64): "float64",
+}  # fmt: skip
+
+
+def suits(asset: Asset) -> bool:
+    """Whether a raster is one for this reader: anything but JPEG 2000, until its header says otherwise."""
+    return not asset.is_jpeg2000
+
+
+async def open(asset: Asset, wire: Wire) -> Cog:  # noqa: A001 - the name of the contract
+    """Read the header of a GeoTIFF; see `seco.collect.readers.base.Reader.open`."""
+    host = wire.host_of(asset.href)
+    store = _Store(wire, asset.href)
+    try:
+        tiff = await TIFF.open("raster.tif", store=store, prefetch=HEADER_BYTES)
+        first = tiff.ifds[0]
+    except asyncio.CancelledError:
+        raise
+    except Exception as err:
+        # What async-tiff raises has no class of its own; what the wire raised through it is kept by the store.
+        raise store.fault or PixelFault("corrupt", host, f"no TIFF header ({_short(err)})") from err
+    _require(first, host)
+    scale, tie = first.model_pixel_scale, first.model_tiepoint
+    check_header(
+        asset,
+        host=host,
+        shape=(first.image_height, first.image_width),
+        dtype=_KINDS[first.sample_format[0], first.bits_per_sample[0]],
+        corner=(tie[3], tie[4]) if tie and len(tie) >= 6 and tie[0] == tie[1] == 0 else None,
+        pixel=(scale[0], scale[1]) if scale and len(scale) >= 2 else None,
+    )
+    return Cog(asset, first, store, host)
+
+
+def _require(ifd: ImageFileDirectory, host: str) -> None:
+    def unsupported(what: str) -> PixelFault:
+        return PixelFault("unsupported", host, what)
+
+    if not (ifd.tile_width and ifd.tile_height and ifd.tile_offsets and ifd.tile_byte_counts):
+        raise unsupported("a TIFF in strips")
+    if ifd.compression not in _COMPRESSIONS:
+        raise unsupported(f"compression {ifd.compression}")
+    if ifd.samples_per_pixel != 1 or ifd.planar_configuration != PlanarConfiguration.Chunky:
+        raise unsupported(f"{ifd.samples_per_pixel} bands in one file")
+    # Number 1, no predictor, has the name `Unknown` there.
+    if ifd.predictor not in (None, Predictor.Unknown, Predictor.Horizontal):
+        raise unsupported(f"predictor {ifd.predictor}")
+    kind = (ifd.sample_format[0], ifd.bits_per_sample[0]) if ifd.sample_format else None
+    if kind not in _KINDS:
+        raise unsupported(f"pixels of kind {kind}")
+    if not (0 < ifd.tile_width <= 8192 and 0 < ifd.tile_height <= 8192):
+        raise unsupported(f"blocks of {ifd.tile_width} x {ifd.tile_height} px")
+
+
+class Cog:
+    """A GeoTIFF whose header was read."""
+
+    def __init__(self, asset: Asset, ifd: ImageFileDirectory, store: _Store, host: str) -> None:
+        assert ifd.tile_width
+        assert ifd.tile_height
+        self._asset, self._ifd, self._store, self._host = asset, ifd, store, host
+        self._block = ifd.tile_height, ifd.tile_width
+        self._across = -(-ifd.image_width // ifd.tile_width)
+        # Asked once: the list is made anew each time.
+        self._sizes: Sequence[int] = ifd.tile_byte_counts or ()
+
+    async def read(self, window: PixelWindow) -> np.ndarray:
+        """Return a window; see `seco.collect.readers.base.Raster.read`."""
+        cut = clip(window, self._asset.shape, host=self._host)
+        fill = self._asset.nodata or 0
+        if cut.inside is None:
+            return cut.pad(None, fill=fill, dtype=self._asset.dtype)
+        inside = cut.inside
+        height, width = self._block
+        rows = range(inside.row // height, (inside.row + inside.height - 1) // height + 1)
+        columns = range(inside.column // width, (inside.column + inside.width - 1) // width + 1)
+        if len(rows) * len(columns) > MAX_BLOCKS:
+            raise PixelFault("too-large", self._host, f"a window of {len(rows) * len(columns)} blocks")
+        # Blocks of no bytes are left out of sparse files: nodata.
+        wanted = [(c, r) for r in rows for c in columns if self._sizes[r * self._across + c]]
+        out = np.full((inside.height, inside.width), fill, self._asset.dtype)
+        for (column, row), block in zip(wanted, await self._blocks(wanted), strict=True):
+            top, left = row * height - inside.row, column * width - inside.column
+            here = out[max(top, 0) : top + height, max(left, 0) : left + width]
+            up, over = max(-top, 0), max(-left, 0)
+            here[...] = block[up : up + here.shape[0], over : over + here.shape[1]]
+        return cut.pad(out, fill=fill, dtype=self._asset.dtype)
+
+    async def _blocks(self, wanted: list[tuple[int, int]]) -> list[np.ndarray]:
+        if not wanted:
+            return []
+        self._store.fault = None
+        try:
+            tiles = await self._ifd.fetch_tiles(wanted)
+            decoded = await asyncio.gather(*[t.decode() for t in tiles])
+        except asyncio.CancelledError:
+            raise
+        except Exception as err:
+            raise self._store.fault or PixelFault("corrupt", self._host, _short(err)) from err
+        blocks = [np.asarray(d) for d in decoded]
+        for block in blocks:
+            if block.shape != (*self._block, 1) or block.dtype != self._asset.dtype:
+                raise PixelFault("corrupt", self._host, f"a block of {block.shape}, {block.dtype}")
+        return [b[..., 0] for b in blocks]
+
+
+class _Store:
+    """What async-tiff reads from: one file over the wire, whose tag must stay the same."""
+
+    def __init__(self, wire: Wire, href: str) -> None:
+        self._wire, self._href = wire, href
+        self._etag: str | None = None
+        self.fault: PixelFault | FetchError | None = None
+
+    async def _get(self, start: int, length: int) -> bytes:
+        try:
+            part = await self._wire.get(self._href, start, length, etag=self._etag)
+        except (PixelFault, FetchError) as err:
+            self.fault = err
+            raise
+        self._etag = self._etag or part.etag
+        return part.data
+
+    async def get_range_async(
+        self, path: str, *, start: int, end: int | None = None, length: int | None = None
+    ) -> bytes:
+        """Get one range."""
+        return await self._get(start, length if length is not None else (end or 0) - start)
+
+    async def get_ranges_async(
+        self, path: str, *, starts: Sequence[int], ends: Sequence[int] | None = None,
+        lengths: Sequence[int] | None = None,
+    ) -> list[bytes]:  # fmt: skip
+        """Get several ranges; neighbours are asked for as one."""
+        stops = ends if ends is not None else [s + n for s, n in zip(starts, lengths or (), strict=True)]
+        spans: list[list[int]] = []
+        for start, stop in sorted(zip(starts, stops, strict=True)):
+            if spans and start - spans[-1][1] <= GAP_BYTES:
+                spans[-1][1] = max(spans[-1][1], stop)
+            else:
+                spans.append([start, stop])
+        parts = await asyncio.gather(*[self._get(a, b - a) for a, b in spans])
+        out = []
+        for start, stop in zip(starts, stops, strict=True):
+            at = next(i for i, (a, b) in enumerate(spans) if a <= start and stop <= b)
+            piece = parts[at][start - spans[at][0] : stop - spans[at][0]]
+            if len(piece) != stop - start:
+                self.fault = PixelFault(
+                    "mismatch", self._wire.host_of(self._href), "the file ends within a block"
+                )
+                raise self.fault
+            out.append(piece)
+        return out
+
+
+def _short(err: Exception) -> str:
+    return " ".join(str(err).split())[:160]

@@ -1,0 +1,336 @@
+"""Pictures one looks at: the seasonal sheet, the views that the method saw, and nearest neighbours."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+import seco
+from seco import config as configs
+from seco.data.sheet import as_rgb
+from seco.errors import ConfigError
+from seco.report.facts import Run
+from seco.report.ground import MAX_DATES, PARTS, Ground
+from seco.report.markup import Child, Html, clean, count, element, join
+from seco.report.neighbours import NUM_NEAREST, Neighbours, Query
+from seco.report.pictures import picture_uri
+from seco.train.preview import Preview, prepare
+from seco.train.settings import Pretrain
+from seco.views.plan import Head, ViewPlan
+from seco.views.sheet import Looked, differs, explain, in_words, look
+
+SHEET_PLACES = 6
+SHEET_PX = 96
+VIEW_PX = 128
+NEIGHBOUR_PX = 96
+HERO_PLACES = 120
+"""Places that the picture at the top is chosen from."""
+VIEW_COLOURS = ("#e8b93c", "#4fa3e0", "#e0664f", "#66c07a", "#b58ae0", "#e08ac0")
+"""Of the crop boxes, by view."""
+
+
+def hero_strip(ground: Ground, *, seed: int) -> Html:
+    """Return the place that changes most, of some drawn, through its dates; or some places where each has one date."""
+    drawn = np.random.default_rng(seed).permutation(len(ground.num_dates))[:HERO_PLACES]
+    dated = [int(p) for p in drawn if ground.num_dates[p] >= 3]
+    if dated:
+        place = max(dated, key=lambda p: (_change(ground, p), -p))
+        rows = ground.rows_of(place)
+        where = position_words(*ground.dataset.lonlat[rows[0]])
+        first, last = ground.date_words(int(rows[0])), ground.date_words(int(rows[-1]))
+        text = f"One {ground.simulated}place{f' at {where}' if where else ''}, {count(len(rows), 'date')}"
+        text += f"{f', {first} to {last}' if first else ''}: of {len(dated)} places drawn the one that changes most."
+    else:
+        rows = np.sort(ground.dataset.first_row[drawn[:MAX_DATES]])
+        text = f"{len(rows)} of {ground.counted(len(ground.num_dates))}."
+    images = [
+        element("img", src=picture_uri(ground.tier.pixels[r], ground.tier, px=_px(ground, SHEET_PX)),
+                alt=ground.date_words(int(r)) or "a patch", title=ground.date_words(int(r)) or None)
+        for r in rows
+    ]  # fmt: skip
+    return element(
+        "figure", element("div", *images, class_="band"), element("figcaption", text), class_="hero-strip"
+    )
+
+
+def _change(ground: Ground, place: int) -> float:
+    """Return how much a place changes over its dates: the deviation of coarse colours, as the eye is shown them."""
+    step = max(1, ground.tier.patch_px // 16)
+    shown = [
+        as_rgb(np.asarray(ground.tier.pixels[r][:, ::step, ::step]), ground.tier)
+        for r in ground.rows_of(place)
+    ]
+    return float(np.nan_to_num(np.stack(shown)).std(0).mean())
+
+
+def seasonal_sheet(ground: Ground, *, seed: int) -> Html:
+    """Return places down and dates across, with dates."""
+    if int(ground.num_dates.max()) < 2:
+        return _single_dates(ground, seed=seed)
+    num = min(SHEET_PLACES, len(ground.num_dates))
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(ground.num_dates))[:num])
+    lines = []
+    for place in chosen:
+        rows = ground.rows_of(int(place))
+        cells = [
+            _figure(picture_uri(ground.tier.pixels[r], ground.tier, px=_px(ground, SHEET_PX)),
+                    alt=f"place {ground.dataset.place_ids[place]} {ground.date_words(r)}".strip(),
+                    caption=ground.date_words(r) or "no date")
+            for r in rows
+        ]  # fmt: skip
+        lines.append(
+            element(
+                "div", place_words(ground, int(place)), element("div", *cells, class_="strip"), class_="line"
+            )
+        )
+    low, high = int(ground.num_dates[chosen].min()), int(ground.num_dates[chosen].max())
+    some = (
+        f"Of the {low if low == high else f'{low} to {high}'} dates that a place has, {MAX_DATES} are shown, evenly chosen."
+        if high > MAX_DATES
+        else f"All {high} dates of each place are shown." if high > 1 and low == high
+        else "All dates are shown." if high > 1 else "Each place has one date."
+    )  # fmt: skip
+    text = (
+        f"{ground.counted(len(chosen))} of {len(ground.num_dates):,}, drawn with seed {seed}; places down, dates across. "
+        f"{some} What changes along a line is what an encoder may learn to see through."
+    )
+    return join([element("div", *lines, class_="sheet"), element("p", text, class_="caption")])
+
+
+def _single_dates(ground: Ground, *, seed: int) -> Html:
+    """Return some places side by side, and say that there are no seasons."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(ground.num_dates))[:MAX_DATES])
+    cells = [
+        _figure(picture_uri(ground.tier.pixels[r], ground.tier, px=_px(ground, SHEET_PX)),
+                alt=f"place {ground.dataset.place_ids[p]}", caption=ground.label(r) or ground.date_words(r))
+        for p in chosen.tolist()
+        for r in [int(ground.dataset.first_row[p])]
+    ]  # fmt: skip
+    text = "Each place has one date, so there are no seasons to compare; "
+    text += f"{len(cells)} of {count(len(ground.num_dates), 'place')}."
+    strip = element("div", element("div", *cells, class_="strip"), class_="sheet")
+    return join([strip, element("p", text, class_="caption")])
+
+
+def _px(ground: Ground, wanted: int) -> int:
+    return min(wanted, max(ground.tier.patch_px, 32))
+
+
+def place_words(ground: Ground, place: int) -> Html:
+    """Return a place's name, position, part and label."""
+    dataset = ground.dataset
+    row = int(dataset.first_row[place])
+    label = ground.label(row)
+    part = str(ground.part[place])
+    said: list[Child] = [element("b", dataset.place_ids[place])]
+    where = position_words(*dataset.lonlat[row])
+    said += [element("span", where)] if where else []
+    said += [element("span", label)] if label else []
+    said += [element("span", part, class_=f"part part-{PARTS.index(part)}")] if part in PARTS[:3] else []
+    return element("div", *said, class_="who")
+
+
+def position_words(lon: float, lat: float) -> str:
+    """Return latitude and longitude as people write them, or the empty string."""
+    if not (math.isfinite(lon) and math.isfinite(lat)):
+        return ""
+    return f"{abs(lat):.1f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.1f}° {'E' if lon >= 0 else 'W'}"
+
+
+def _figure(
+    uri: str, *, alt: str, caption: Child, over: Html | None = None, class_: str | None = None
+) -> Html:
+    image = element("img", src=uri, alt=alt, decoding="async")
+    held = element("div", image, over, class_="frame")
+    return element("figure", held, element("figcaption", caption), class_=class_)
+
+
+def views_section(run: Run, ground: Ground, *, num_places: int) -> Html:
+    """Return what the method saw of some places in its first epoch, by the very draws that trained it.
+
+    Raises:
+        ConfigError: the settings are not those of this version of seco.
+    """
+    seen = prepare(_config(run), num_places=num_places, data=ground.dataset.path)
+    places, chosen = seen.places.tolist(), seen.chosen
+    looked = look(
+        seen.tier, seen.viewer, places=places, first_row=chosen.first_row, num_dates=chosen.num_dates
+    )
+    lines = [_place_line(seen, looked, ground, i) for i in range(len(places))]
+    order = seen.viewer.plan.order.replace("-", ", then ")
+    what = f"{ground.counted(len(places), 'training place')} in epoch 0 (seed {run.config.get('seed', 0)}"
+    what += f"; {order})"
+    text = (
+        f"What {run.method} saw of {what}: left the stored seasons with the crop of each view in its colour, right the "
+        "views with all that they got."
+    )
+    words = [
+        element("li", line.strip(), class_="pulls" if i % 2 == 0 else "pushes")
+        for i, (line, _) in enumerate(
+            explain(seen.viewer.plan, siblings=seen.siblings, negatives=seen.negatives)
+        )
+    ]
+    return join(
+        [
+            element("div", *lines, class_="views"), element("p", text, class_="caption"), roles(seen),
+            element("details", element("summary", "The same in words"), element("ul", *words, class_="words")),
+        ]
+    )  # fmt: skip
+
+
+def _config(run: Run) -> Pretrain:
+    if not run.config:
+        raise ConfigError("the run's settings cannot be read")
+    try:
+        return configs.build(Pretrain, run.config)
+    except ConfigError as err:
+        why = str(err).split("; known:")[0]
+        raise ConfigError(f"the run's settings are not those of seco {seco.__version__}: {why}") from err
+
+
+def _place_line(seen: Preview, looked: Looked, ground: Ground, i: int) -> Html:
+    plan, tier, place = seen.viewer.plan, seen.tier, int(seen.places[i])
+    px = min(VIEW_PX, max(tier.patch_px, 48))
+    stored = []
+    for s, row in enumerate(looked.rows[:, i]):
+        date = ground.date_words(int(row))
+        stored.append(
+            _figure(picture_uri(tier.pixels[row], tier, px=px), alt=f"stored season t{s} {date}".strip(),
+                    caption=join([element("b", f"t{s}"), Html("<br>"), date or "no date"]),
+                    over=_crops(plan, looked, s, i, px=tier.patch_px))
+        )  # fmt: skip
+    views = []
+    for v, view in enumerate(plan.views):
+        kind = "augmented" if view.augment else "only cropped"
+        name = element("b", f"{view.name} ", class_=f"view view-{v % len(VIEW_COLOURS)}")
+        said = element("small", in_words(looked.drawn[view.name], i).replace("\n", ", "))
+        views.append(
+            _figure(picture_uri(looked.views[view.name][i], tier, px=min(VIEW_PX, max(seen.viewer.augment.out_px, 48))),
+                    alt=f"view {view.name} of season t{view.season}",
+                    caption=join([name, f"= t{view.season}, {kind}", Html("<br>"), said]), class_="seen")
+        )  # fmt: skip
+    strip = element("div", *stored, element("i", class_="gap"), *views, class_="strip")
+    return element("div", place_words(ground, place), strip, class_="line")
+
+
+def _crops(plan: ViewPlan, looked: Looked, season: int, i: int, *, px: int) -> Html:
+    """Draw the crop of each view of a season over the stored picture."""
+    boxes = []
+    for v, view in enumerate(plan.views):
+        if view.season != season:
+            continue
+        got = looked.drawn[view.name]
+        boxes.append(
+            element("rect", element("title", f"crop of {view.name}"), x=float(got.left[i]), y=float(got.top[i]),
+                    width=float(got.width[i]), height=float(got.height[i]), stroke=VIEW_COLOURS[v % len(VIEW_COLOURS)])
+        )  # fmt: skip
+    return element("svg", *boxes, viewBox=f"0 0 {px} {px}", class_="crops", aria_hidden="true")
+
+
+def roles(seen: Preview) -> Html:
+    """Return the table of heads and keys: who is pulled towards the query, who is pushed away."""
+    plan = seen.viewer.plan
+    keys = [k.name for k in plan.keys]
+    source = {
+        "queue": "earlier places (queue)",
+        "batch": "other places of the step",
+        "both": "other places and the queue",
+    }
+    head = element(
+        "tr", element("th", "head", scope="col"),
+        *[element("th", element("b", k), element("small", differs(plan, k)), scope="col") for k in keys],
+        element("th", source[seen.negatives], scope="col"),
+    )  # fmt: skip
+    lines = [
+        element(
+            "tr",
+            element("th", h.name, scope="row"),
+            *[_role(h, k, seen.siblings) for k in keys],
+            _pushed("negative"),
+        )
+        for h in plan.heads
+    ]
+    table = element("table", element("thead", head), element("tbody", *lines), class_="roles")
+    text = (
+        "Who is who for the query q. A head pulls its positive towards q and pushes its negatives away, so it "
+        "forgets what the positive differs in from q and keeps what the negatives differ in; under each key what it "
+        "differs in besides its crop."
+    )
+    return join(
+        [
+            element("div", table, class_="scroll"),
+            element("p", text, class_="caption"),
+        ]
+    )  # fmt: skip
+
+
+def _pushed(text: str) -> Html:
+    return element("td", element("span", text, class_="role push"))
+
+
+def _role(head: Head, key: str, siblings: str) -> Html:
+    if key == head.positive:
+        return element("td", element("span", "positive", class_="role pull"))
+    if key in head.siblings and siblings != "none":
+        return _pushed("negative" if siblings == "own" else "negative, of every place")
+    return element("td", element("span", "–", class_="role none"))
+
+
+def neighbours_block(found: Neighbours, ground: Ground, *, words: str) -> Html:
+    """Return queries with their nearest patches, right and wrong."""
+    share = f"{found.num_first:,} of {found.num_queries:,} queries ({100 * found.num_first / found.num_queries:.1f}%)"
+    some = f"{100 * found.num_any / found.num_queries:.1f}%"
+    text = (
+        f"{share} have their own place as the first answer, {some} among the first {NUM_NEAREST}; by chance it would be "
+        f"{100 * found.chance:.1f}%. Asked are {words}. Left each query, then its nearest patches of other days by cosine "
+        "similarity of the features; a right answer shows the same place in another season."
+    )
+    return join(
+        [
+            element("p", text, class_="caption first"),
+            _queries("Right at first", found.right, found.num_first, ground),
+            _queries("Wrong at first", found.wrong, found.num_queries - found.num_first, ground),
+        ]
+    )
+
+
+def _queries(title: str, queries: list[Query], total: int, ground: Ground) -> Html:
+    if not queries:
+        return element("h3", title, element("small", "none", class_="aside"))
+    lines = [_query(q, ground) for q in queries]
+    aside = element("small", f"{len(queries)} of {total:,}, drawn by seed", class_="aside")
+    return join([element("h3", title, aside), element("div", *lines, class_="neighbours")])
+
+
+def _query(query: Query, ground: Ground) -> Html:
+    dataset, px = ground.dataset, _px(ground, NEIGHBOUR_PX)
+
+    def cell(row: int, caption: Child, kind: str) -> Html:
+        name = clean(dataset.place_ids[dataset.place[row]])
+        where = position_words(*dataset.lonlat[row])
+        uri = picture_uri(ground.tier.pixels[row], ground.tier, px=px)
+        figure = _figure(
+            uri, alt=f"{kind}: place {name} {ground.date_words(row)}", caption=caption, class_=kind
+        )
+        return element(
+            "div",
+            figure,
+            class_="cell",
+            title=f"place {name}{', ' + where if where else ''}, {ground.date_words(row)}",
+        )
+
+    cells = [
+        cell(query.row, join([element("b", "query"), Html("<br>"), ground.date_words(query.row)]), "query")
+    ]
+    for row, similarity, right in zip(query.nearest, query.similarity, query.right, strict=True):
+        mark = element("b", "✓ same place" if right else "✗ other", class_="mark")
+        date = f"{ground.date_words(int(row))}"
+        cells.append(
+            cell(
+                int(row),
+                join([mark, Html("<br>"), date, Html("<br>"), f"{similarity:.3f}"]),
+                "right" if right else "wrong",
+            )
+        )
+    return element("div", *cells, class_="strip")

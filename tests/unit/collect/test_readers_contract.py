@@ -1,0 +1,271 @@
+"""Every reader that is found gives what rasterio gives of the file itself, or says by kind why it cannot."""
+
+import asyncio
+import dataclasses
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import from_origin
+from rasterio.windows import Window
+
+from seco.collect import rasters
+from seco.collect.faults import Patience, PixelFault
+from seco.collect.hrefs import Allowed
+from seco.collect.model import Asset, PixelWindow
+from seco.collect.readers.base import Reader, clip
+from seco.collect.wire import Wire
+from seco.errors import ConfigError
+from seco.planet.faults import FaultSchedule
+from seco.planet.pixels import PixelServer
+
+QUICK = Patience(tries=3, first_s=0.001, longest_s=0.004, slow_down_s=0.002, connect_s=2, read_s=5)
+LEFT, TOP, PIXEL = 399960.0, 4900020.0, 10.0
+HEIGHT, WIDTH = 300, 420
+FILL = 7
+READERS = rasters.names()
+WINDOWS = {
+    "inside": (100, 90, 64, 64),
+    "one block": (10, 10, 20, 20),
+    "whole": (0, 0, WIDTH, HEIGHT),
+    "one pixel": (WIDTH - 1, HEIGHT - 1, 1, 1),
+    "over the upper left": (-30, -20, 64, 64),
+    "over the lower right": (WIDTH - 20, HEIGHT - 11, 64, 64),
+    "wider than all": (-10, 50, WIDTH + 30, 5),
+    "beyond": (WIDTH + 5, 0, 10, 10),
+    "long before": (-900, -900, 10, 10),
+}
+LAYOUTS = {
+    "plain": {"compress": None},
+    "deflate": {"compress": "deflate", "predictor": 2},
+    "no predictor": {"compress": "deflate"},
+    "lzw": {"compress": "lzw", "predictor": 2},
+    "zstd": {"compress": "zstd"},
+    "sparse": {"compress": "deflate", "sparse_ok": True},
+    "big": {"compress": "deflate", "bigtiff": "yes"},
+}
+ONLY_GDAL = {
+    "strips": {"tiled": False},
+    "packbits": {"compress": "packbits"},
+    "lerc": {"compress": "lerc"},
+}
+
+
+def numbers(dtype: str = "uint16") -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return (rng.integers(0, 200, (HEIGHT, WIDTH)) + np.arange(WIDTH) // 4).astype(dtype)
+
+
+def write(path, pixels, *, driver="GTiff", **options):
+    kinds = {"tiled": True, "blockxsize": 64, "blockysize": 64} if driver == "GTiff" else {}
+    with rasterio.open(
+        path, "w", driver=driver, height=HEIGHT, width=WIDTH, count=1, dtype=pixels.dtype, crs="EPSG:32631",
+        transform=from_origin(LEFT, TOP, PIXEL, PIXEL), nodata=FILL, **{**kinds, **options},
+    ) as out:  # fmt: skip
+        if options.get("sparse_ok"):
+            pixels[64:192, 128:] = FILL
+            out.write(pixels[:64], 1, window=Window(0, 0, WIDTH, 64))
+        else:
+            out.write(pixels, 1)
+
+
+def asset(href: str, dtype: str = "uint16") -> Asset:
+    return Asset(
+        band="B04", href=href, pixel_m=PIXEL, shape=(HEIGHT, WIDTH), transform=(PIXEL, 0.0, LEFT, 0.0, -PIXEL, TOP),
+        dtype=dtype, nodata=float(FILL), scale=1e-4, offset=-0.1,
+    )  # fmt: skip
+
+
+def window(name: str) -> PixelWindow:
+    column, row, width, height = WINDOWS[name]
+    return PixelWindow(column=column, row=row, width=width, height=height)
+
+
+def read(folder, what: Asset, *windows: PixelWindow, reader: str | None = None):
+    async def go():
+        async with Wire(patience=QUICK, allowed=Allowed(files_below=folder, private="allow")) as wire:
+            if reader is not None:
+                raster = await rasters.find(reader).open(what, wire)
+                return await asyncio.gather(*[raster.read(w) for w in windows])
+            kept = rasters.Rasters(wire)
+            out = await asyncio.gather(*[kept.read(what, w) for w in windows])
+            assert kept.num_opened == 1, "one header for all windows"
+            return out
+
+    return asyncio.run(go())
+
+
+def wanted(path, w: PixelWindow) -> np.ndarray:
+    with rasterio.open(path) as source:
+        all_of_it = source.read(1)
+    out = np.full((w.height, w.width), FILL, all_of_it.dtype)
+    for i in range(w.height):
+        for j in (np.arange(w.width),):
+            inside = (w.column + j >= 0) & (w.column + j < WIDTH)
+            if 0 <= w.row + i < HEIGHT:
+                out[i, j[inside]] = all_of_it[w.row + i, w.column + j[inside]]
+    return out
+
+
+def test_readers_are_found_and_keep_the_contract():
+    assert {"cog", "rasterio"} <= set(READERS)
+    for name in READERS:
+        found = rasters.find(name)
+        assert isinstance(found, Reader)
+        assert found.HELP
+    assert len({rasters.find(n).PREFERENCE for n in READERS}) == len(READERS)
+    with pytest.raises(ConfigError, match="known: cog, rasterio"):
+        rasters.find("base")
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_window_equals_rasterios(tmp_path, reader, layout):
+    write(tmp_path / "a.tif", numbers(), **LAYOUTS[layout])
+    windows = [window(n) for n in WINDOWS]
+    found = read(tmp_path, asset("a.tif"), *windows, reader=reader)
+    for name, w, pixels in zip(WINDOWS, windows, found, strict=True):
+        assert pixels.dtype == np.uint16
+        np.testing.assert_array_equal(pixels, wanted(tmp_path / "a.tif", w), err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+@pytest.mark.parametrize("reader", READERS)
+def test_types_stay_as_they_are(tmp_path, reader, dtype):
+    write(tmp_path / "a.tif", numbers(dtype), compress="deflate")
+    (pixels,) = read(tmp_path, asset("a.tif", dtype), window("inside"), reader=reader)
+    assert pixels.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(pixels, wanted(tmp_path / "a.tif", window("inside")))
+
+
+@pytest.mark.parametrize("layout", ONLY_GDAL)
+def test_what_the_fast_reader_cannot_the_other_reads(tmp_path, layout):
+    write(tmp_path / "a.tif", numbers(), **ONLY_GDAL[layout])
+    with pytest.raises(PixelFault) as caught:
+        read(tmp_path, asset("a.tif"), window("inside"), reader="cog")
+    assert caught.value.kind == "unsupported"
+    windows = [window(n) for n in WINDOWS]
+    for w, pixels in zip(windows, read(tmp_path, asset("a.tif"), *windows), strict=True):
+        np.testing.assert_array_equal(pixels, wanted(tmp_path / "a.tif", w))
+
+
+def test_jpeg_2000(tmp_path):
+    write(tmp_path / "a.jp2", numbers(), driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES")
+    what = asset("a.jp2")
+    assert not rasters.find("cog").suits(what)
+    for name in ("inside", "over the lower right"):
+        (pixels,) = read(tmp_path, what, window(name))
+        np.testing.assert_array_equal(pixels, wanted(tmp_path / "a.jp2", window(name)))
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"shape": (HEIGHT + 1, WIDTH)}, "shape"),
+        ({"dtype": "int32"}, "dtype"),
+        ({"transform": (PIXEL, 0.0, LEFT + 5, 0.0, -PIXEL, TOP)}, "corner"),
+        ({"transform": (20.0, 0.0, LEFT, 0.0, -20.0, TOP)}, "pixel"),
+    ],
+)
+def test_a_raster_that_is_not_the_catalogues_is_refused(tmp_path, reader, changed, what):
+    write(tmp_path / "a.tif", numbers())
+    with pytest.raises(PixelFault, match=what) as caught:
+        read(tmp_path, dataclasses.replace(asset("a.tif"), **changed), window("inside"), reader=reader)
+    assert caught.value.kind == "mismatch"
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    ("data", "kinds"),
+    [
+        (b"not a picture" * 9, ("corrupt", "unsupported")),
+        (b"II*\0" + b"\xff" * 400, ("corrupt", "unsupported", "too-large")),
+        (b"<VRTDataset rasterXSize='1' rasterYSize='1'></VRTDataset>", ("corrupt", "unsupported")),
+        (b"", ("mismatch", "corrupt", "unsupported")),
+    ],
+)
+def test_what_is_no_tiff(tmp_path, reader, data, kinds):
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(PixelFault) as caught:
+        read(tmp_path, asset("a.tif"), window("inside"), reader=reader)
+    assert caught.value.kind in kinds
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_file_that_is_cut_off(tmp_path, reader):
+    write(tmp_path / "a.tif", numbers(), compress="deflate")
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(data[: len(data) // 2])
+    with pytest.raises(PixelFault) as caught:
+        read(tmp_path, asset("a.tif"), window("whole"), reader=reader)
+    assert caught.value.kind in ("mismatch", "corrupt", "unsupported")
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_file_that_is_not_there(tmp_path, reader):
+    with pytest.raises(PixelFault) as caught:
+        read(tmp_path, asset("a.tif"), window("whole"), reader=reader)
+    assert caught.value.kind == "missing"
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_windows_out_of_bounds(tmp_path, reader):
+    write(tmp_path / "a.tif", numbers())
+    for width, height in ((0, 5), (5, -1), (100_000, 100_000)):
+        with pytest.raises(PixelFault, match="too-large"):
+            read(
+                tmp_path,
+                asset("a.tif"),
+                PixelWindow(column=0, row=0, width=width, height=height),
+                reader=reader,
+            )
+
+
+@pytest.mark.parametrize("faults", ["corrupt@0.3", "reset@0.3", "truncate@0.3", "429@0.3 retry-after=0"])
+def test_damage_on_the_way_is_fetched_again(tmp_path, faults):
+    write(tmp_path / "a.tif", numbers(), compress="deflate", predictor=2)
+    find = {"/a.tif": tmp_path / "a.tif"}.get
+    windows = [window(n) for n in WINDOWS]
+    for seed in range(4):
+        with PixelServer(find, faults=FaultSchedule.parse(faults, seed=seed)) as server:
+
+            async def go(url=server.url):
+                async with Wire(patience=QUICK, allowed=Allowed(private="allow")) as wire:
+                    kept = rasters.Rasters(wire)
+                    return [await kept.read(asset(f"{url}/a.tif"), w) for w in windows]
+
+            for w, pixels in zip(windows, asyncio.run(go()), strict=True):
+                np.testing.assert_array_equal(pixels, wanted(tmp_path / "a.tif", w))
+
+
+def test_damage_for_good_is_given_up(tmp_path):
+    write(tmp_path / "a.tif", numbers(), compress="deflate")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[-3000:-2000] = b"\xff" * 1000
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(PixelFault) as caught:
+        read(tmp_path, asset("a.tif"), window("whole"), reader=None)
+    assert caught.value.kind == "corrupt"
+
+
+def test_only_so_many_headers_are_kept(tmp_path):
+    for i in range(5):
+        write(tmp_path / f"{i}.tif", numbers(), compress="deflate")
+
+    async def go():
+        async with Wire(patience=QUICK, allowed=Allowed(files_below=tmp_path)) as wire:
+            kept = rasters.Rasters(wire, max_open=2)
+            work = [kept.read(asset(f"{i % 5}.tif"), window("inside")) for i in range(15)]
+            for pixels in await asyncio.gather(*work):
+                np.testing.assert_array_equal(pixels, wanted(tmp_path / "0.tif", window("inside")))
+            assert len(kept._open) <= 2
+            await kept.close()
+
+    asyncio.run(go())
+
+
+def test_clip_is_exact():
+    cut = clip(PixelWindow(column=-3, row=8, width=10, height=10), (12, 5), host="h")
+    assert cut.inside == PixelWindow(column=0, row=8, width=5, height=4)
+    assert (cut.left, cut.top) == (3, 0)

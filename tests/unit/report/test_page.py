@@ -1,0 +1,209 @@
+"""The page as a whole: complete, self-contained, the same every time, and honest where something is missing."""
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+
+import pytest
+
+from seco.cli import main
+from seco.errors import ConfigError
+from seco.report import page as pages
+from seco.report.options import Report
+from seco.report.page import write_report
+
+SECTIONS = ("run", "scores", "training", "map", "seasons", "views", "neighbours", "embedding")
+
+
+def write(out, *runs, **settings):
+    said = []
+    settings = {"num_places": 8, "device": "cpu"} | settings
+    return write_report(list(runs), out, Report(**settings), say=said.append).read_text(encoding="utf-8")
+
+
+def section(text, name):
+    return text.partition(f'<section id="{name}"')[2].partition("</section>")[0]
+
+
+def not_shown(text):
+    return {n for n in SECTIONS if "Not shown: " in section(text, n)}
+
+
+@pytest.fixture(scope="module")
+def text(finished, tmp_path_factory):
+    """The page of the finished run."""
+    return write(tmp_path_factory.mktemp("page"), finished)
+
+
+def test_every_section_is_there_and_linked(text):
+    assert re.findall(r'<section id="(\w+)"', text) == list(SECTIONS)
+    assert re.findall(r'<a href="#(\w+)">', text) == list(SECTIONS)
+    assert not_shown(text) == set()
+    assert "{{" not in text
+
+
+def test_the_page_asks_for_nothing_but_itself(text):
+    outside = re.sub(r'"data:image/\w+;base64,[^"]*"|http://www\.w3\.org/2000/svg', "", text)
+    assert not re.search(
+        r"https?:|//\w+\.\w|@import|<link(?! rel=\"icon\" href=\"data:,\")|<iframe|<script src", outside
+    )
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[1]
+    assert "default-src 'none'" in policy
+    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in policy
+
+
+def test_the_same_run_gives_the_same_bytes(text, finished, tmp_path):
+    assert write(tmp_path, finished) == text
+    assert write(tmp_path, finished, seed=1) != text
+
+
+def test_what_data_say_is_text(text, hostile):
+    assert "<img src=x" not in text
+    assert "&lt;/script&gt;&lt;img" in text
+    assert text.count("</script>") == 2
+
+
+def test_the_data_of_the_scripts_can_be_read(text):
+    data = json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1]
+    )
+    assert {c["title"] for c in data["charts"]} >= {
+        "Loss of each head",
+        "Probe on held-out places",
+        "Throughput",
+    }
+    (map_,), (embedding,) = data["maps"], data["embeddings"]
+    assert len(map_["points"]["lon"]) == 24
+    num = len(embedding["place"])
+    assert num == len(embedding["panels"][0]["x"]) == embedding["sprite"]["num"] == len(embedding["date"])
+
+
+def test_two_runs_stand_side_by_side(finished, run, tmp_path):
+    other = run.rename(run.with_name("other"))
+    config = other / "config.yaml"
+    config.write_text(config.read_text().replace("jitter_p: 0.8", "jitter_p: 0.7"))
+    text = write(tmp_path / "page", finished, other)
+    differ = section(text, "run")
+    assert re.search(r"jitter_p</th><td>0.8</td><td>0.7</td>", differ)
+    assert 'row">crop_scale</th><td>0.2, 1</td><td>' not in differ
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    assert [p["label"] for p in data["embeddings"][0]["panels"]] == ["run", "other"]
+    assert len(data["maps"]) == 1  # of the same places
+    assert "Of other there are no scores" in section(text, "scores")
+
+
+def test_a_dataset_that_is_gone_leaves_curves_and_scores(run, small_dataset, tmp_path):
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace(str(small_dataset), str(tmp_path / "gone.seco")))
+    text = write(tmp_path / "page", run)
+    assert not_shown(text) == {"run", "map", "seasons", "views", "neighbours", "embedding"}
+    assert "gone; say where it lies now with --data" in text
+    assert "data-chart" in section(text, "training")
+    assert not_shown(write(tmp_path / "page", run, data=small_dataset)) == set()
+
+
+def test_another_dataset_in_its_place_is_not_taken_for_it(run, make_dataset, tmp_path):
+    text = write(tmp_path / "page", run, data=make_dataset(seed=5))
+    assert "is not the dataset that the run was trained on" in section(text, "map")
+
+
+def test_a_run_of_a_newer_version_has_all_but_its_views(run, tmp_path):
+    with (run / "config.yaml").open("a") as file:
+        file.write("warp_drive: 9\n")
+    text = write(tmp_path / "page", run)
+    assert not_shown(text) == {"views"}
+    assert "unknown setting warp_drive" in section(text, "views")
+    assert "warp_drive" in section(text, "run")
+
+
+def test_a_run_without_an_encoder_has_neither_neighbours_nor_embedding(run, tmp_path):
+    shutil.rmtree(run / "encoder")
+    text = write(tmp_path / "page", run)
+    assert not_shown(text) == {"neighbours", "embedding"}
+    assert "Not finished: step 6 of 6" in text
+
+
+def test_a_broken_encoder_is_said(run, tmp_path):
+    weights = run / "encoder" / "encoder.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert not_shown(write(tmp_path / "page", run)) == {"neighbours", "embedding"}
+
+
+def test_a_run_with_nothing_but_a_log(run, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(run / "metrics.jsonl", bare)
+    text = write(tmp_path / "page", bare)
+    assert not_shown(text) == set(SECTIONS) - {"training", "scores"}
+    assert "how many there were to be is not known" in text
+
+
+def test_hostile_folder_names_are_text(run, tmp_path, hostile):
+    odd = run.rename(run.with_name('"><img src=x onerror=alert(1)> {{data}} `'))
+    text = write(tmp_path / "page", odd)
+    assert "<img src=x" not in text
+    assert "{{data}}" in text
+
+
+def test_images_without_dates_or_positions(make_dataset, tmp_path):
+    from seco.train.loop import pretrain
+    from seco.train.settings import Pretrain
+
+    data = make_dataset(num_places=30, num_dates=1, positions=False, labels=[f"c{i % 3}" for i in range(30)])
+    config = Pretrain(data=data, method="moco", encoder="test_resnet", steps=2, batch_size=4, device="cpu")
+    pretrain(config, tmp_path / "r", say=lambda line: None)
+    text = write(tmp_path / "page", tmp_path / "r")
+    assert not_shown(text) == {"scores", "map", "neighbours"}
+    assert "no seasons to compare" in section(text, "seasons")
+
+
+def test_many_bands_of_another_type(make_dataset, tmp_path):
+    from seco.sensors.sentinel2 import BANDS
+    from seco.train.loop import pretrain
+    from seco.train.settings import Pretrain
+
+    data = make_dataset(bands=BANDS[:5], dtype="uint16")
+    config = Pretrain(data=data, encoder="test_resnet", steps=2, batch_size=4, device="cpu")
+    pretrain(config, tmp_path / "r", say=lambda line: None)
+    assert not_shown(write(tmp_path / "page", tmp_path / "r")) == {"scores"}
+
+
+@pytest.mark.parametrize(("args", "words"), [
+    (["nowhere"], "not a folder"), (["deep"], "runs in it: run"), (["RUN", "--out", "FILE"], "cannot write"),
+    (["RUN", "--scores", "no.json"], "cannot read scores no.json"), (["RUN", "--places", "1"], "at least 2"),
+    (["RUN", "--seed", "-1"], "seed -1"),
+])  # fmt: skip
+def test_what_cannot_be_done_is_one_line(args, words, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    shutil.copytree(run, tmp_path / "deep" / "run")
+    args = [{"RUN": str(run), "FILE": str(tmp_path / "file")}.get(a, a) for a in args]
+    assert main(["report", *args]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert words in error
+
+
+def test_the_command_prints_the_page_and_opens_it(run, tmp_path, monkeypatch, capsys):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(opened.append(address)) or True)
+    out = tmp_path / "my page"
+    assert main(["report", str(run), "--out", str(out), "--places", "4", "--device", "cpu", "--open"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(out / "index.html")
+    assert opened == [(out / "index.html").as_uri()]
+    assert [p.name for p in out.iterdir()] == ["index.html"]
+
+
+def test_templates_are_package_data():
+    for name in ("page.html", "page.css", *pages.SCRIPTS):
+        assert pages._file(name)
+
+
+def test_nothing_is_written_where_a_run_is_wrong(finished, tmp_path):
+    with pytest.raises(ConfigError):
+        write_report([finished, tmp_path / "no"], tmp_path / "page", say=lambda line: None)
+    assert not (tmp_path / "page").exists()
