@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
+import functools
 import itertools
-import multiprocessing
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +19,6 @@ from jaxtyping import UInt8
 from seco.config import to_plain
 from seco.data.importing import ImportReport
 from seco.data.writer import DatasetWriter, Patch, disk_errors, require_new
-from seco.errors import DatasetError
 from seco.places.rasters import IGBP_CLASSES, climate
 from seco.planet.geography import look
 from seco.planet.ground import VARIANTS, Ground
@@ -32,6 +27,7 @@ from seco.planet.places import Place, choose_days, draw_places
 from seco.planet.render import MARGIN_PX, Picture, picture, window_ground
 from seco.planet.settings import Build, Planet
 from seco.planet.surfaces import CLASSES, GROUPS, PIXEL_M, Surface
+from seco.planet.workers import in_order, num_cores
 from seco.runs import progress
 from seco.sensors.sentinel2 import band as sentinel2_band
 
@@ -45,7 +41,6 @@ OFFSET_DN = 1000
 _GROUP_OF = np.array([next(i for i, n in enumerate(CLASSES) if s in GROUPS[n]) for s in Surface], np.uint8)
 _CHUNK = 4
 _ENOUGH_FOR_PROCESSES = 200
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -194,50 +189,24 @@ class _Truth:
 
 
 def _open(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    """Open a new array on disk, with all of its space taken: a full disk is an error here, and no bus error later."""
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _simulate_all(planet: Planet, places: Iterable[Place], build: Build) -> Iterator[Simulated]:
-    """Simulate places in order, on several processes where that pays; only a few results wait in memory."""
-    jobs = build.jobs or len(os.sched_getaffinity(0))
-    if jobs == 1 or build.num_places * build.num_dates < _ENOUGH_FOR_PROCESSES:
-        for place in places:
-            yield simulate(planet, place, build)
-        return
+    """Simulate places in order, on several processes where that pays."""
+    many = build.num_places * build.num_dates >= _ENOUGH_FOR_PROCESSES
+    jobs = (build.jobs or num_cores()) if many else 1
     source = iter(places)
     chunks = iter(lambda: list(itertools.islice(source, _CHUNK)), [])
-    waiting: deque[Future[list[Simulated]]] = deque()
-    # Spawned, not forked: the parent's threads may hold locks. One thread each: they share the cores already.
-    with _one_thread(), ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            for chunk in chunks:
-                waiting.append(pool.submit(_simulate_some, planet, chunk, build))
-                if len(waiting) > 2 * jobs:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        except BrokenProcessPool as err:
-            raise DatasetError(
-                "a process that simulates places was ended from outside (out of memory?); use fewer with --jobs"
-            ) from err
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    work = functools.partial(_simulate_some, planet, build)
+    for some in in_order(work, chunks, jobs=jobs, what="simulates places"):
+        yield from some
 
 
-def _simulate_some(planet: Planet, places: list[Place], build: Build) -> list[Simulated]:
+def _simulate_some(planet: Planet, build: Build, places: list[Place]) -> list[Simulated]:
     return [simulate(planet, place, build) for place in places]
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let processes started meanwhile compute with one thread each."""
-    kept = {n: os.environ.get(n) for n in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in kept.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -126,7 +126,10 @@ def make_item(
     found = outline(shape, epsg=tile.epsg)
     properties = {
         **_when_and_who(acquisition),
-        "eo:cloud_cover": round(sum(contents[f"s2:{n}_percentage"] for n in _PERCENTAGES[7:10]), 6),
+        # Three rounded shares can add up to a little more than everything.
+        "eo:cloud_cover": min(
+            100.0, round(sum(contents[f"s2:{n}_percentage"] for n in _PERCENTAGES[7:10]), 6)
+        ),
         "proj:epsg": tile.epsg,
         "proj:centroid": {"lat": found.lat, "lon": found.lon},
         "mgrs:utm_zone": tile.zone,
