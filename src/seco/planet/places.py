@@ -9,23 +9,27 @@ from collections.abc import Iterator
 import numpy as np
 import shapely
 
+from seco.errors import DatasetError
 from seco.places.apart import Squares
 from seco.places.files import read_polygon
 from seco.places.land import land_fraction
 from seco.places.samplers import candidates, select_places
 from seco.places.sphere import box_deg
+from seco.planet.light import sun_elevation_deg
 from seco.planet.noise import uniform
-from seco.planet.orbits import seen
+from seco.planet.orbits import MIN_SUN_DEG, seen
 from seco.planet.passes import CYCLE
 from seco.planet.render import clear_fraction
 from seco.planet.settings import Build, Planet
-from seco.planet.utm import to_lonlat, to_utm, utm_epsg
+from seco.planet.utm import FALSE_NORTHING_M, to_lonlat, to_utm, utm_epsg
 
 SNAP_M = 60
 """Patches lie on the grid that pixels of 10, 20 and 60 m share."""
 MAX_LOOKS = 8
 """Passes of one season that are looked at for a clear sky."""
-_DATES, _SHIFT = 60, 61
+POLAR_DEG = 60.0
+"""Nearer to the equator the sun stands high enough at half past ten on every day of the year."""
+_SHIFT = 61
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,9 @@ def draw_places(build: Build, *, seed: int) -> Iterator[Place]:
             good &= shapely.contains_xy(within, lon, lat)
         width, height = box_deg(lat, extent_m)
         good &= land_fraction(lon, lat, width_deg=width, height_deg=height) >= build.min_land
+        for i in np.flatnonzero(good & (np.abs(lat) > POLAR_DEG)):
+            place = _placed(0, float(lon[i]), float(lat[i]), extent_m)
+            good[i] = np.count_nonzero(_seen_in_sun(place, build)) >= build.num_dates
         if not build.overlap:
             for i in np.flatnonzero(good):
                 place = _placed(0, float(lon[i]), float(lat[i]), extent_m)
@@ -76,7 +83,8 @@ def draw_places(build: Build, *, seed: int) -> Iterator[Place]:
     )  # fmt: skip
     chosen = select_places(
         stream, num=build.num_places, accept=accept, max_tries=max(200_000, 400 * build.num_places),
-        relax="--within, --min-land, --lat-min/--lat-max, --sampler, or allow overlap (--overlap)",
+        relax="--within, --min-land, --lat-min/--lat-max, --sampler, days with sun there (--from, --to, --dates), or "
+        "allow overlap (--overlap)",
     )  # fmt: skip
     return (_placed(i, lon, lat, extent_m) for i, (lon, lat) in enumerate(chosen))
 
@@ -85,7 +93,9 @@ def _placed(number: int, lon: float, lat: float, extent_m: int) -> Place:
     epsg = utm_epsg(float(lon), float(lat))
     east, north = (float(v) for v in to_utm(epsg, float(lon), float(lat)))
     left = round((east - extent_m / 2) / SNAP_M) * SNAP_M
-    top = round((north + extent_m / 2) / SNAP_M) * SNAP_M
+    # Tiles count from the equator southwards, and 10,000 km of false northing is no multiple of 60 m.
+    equator = FALSE_NORTHING_M if epsg > 32700 else 0
+    top = equator + round((north + extent_m / 2 - equator) / SNAP_M) * SNAP_M
     at = to_lonlat(epsg, left + extent_m / 2, top - extent_m / 2)
     return Place(id=f"{number:06d}", lon=float(at[0]), lat=float(at[1]), epsg=epsg, left_m=left, top_m=top)
 
@@ -94,35 +104,74 @@ def choose_days(planet: Planet, place: Place, build: Build) -> list[datetime.dat
     """Choose the days on which a place is photographed: one in each of `num_dates` equal parts of the time asked.
 
     As in the paper, all of a place's dates are shifted by one random amount. In each part the pass nearest to its date is
-    taken that is clear enough; if none is, the clearest looked at.
+    taken that is clear enough; if none is, the clearest looked at. A part of polar night gives its date to the nearest
+    pass with sun in another part.
+
+    Raises:
+        DatasetError: there are fewer days with sun than dates.
     """
     part = (build.last - build.first).days / build.num_dates
     key = (planet.seed, _SHIFT, place.epsg, place.left_m, place.top_m)
     shift = float(uniform(*key))
-    visible = [
-        sees(place, build.patch_px, build.first + datetime.timedelta(days=n)) for n in range(CYCLE.days)
-    ]
-    days = []
+    sunny, passes = _in_sun(place, build), _seen_in_sun(place, build)
+    taken: list[int] = []
     for k in range(build.num_dates):
-        first = build.first + datetime.timedelta(days=round(k * part))
-        length = max(1, round((k + 1) * part) - round(k * part))
-        wanted = min(int(shift * length), length - 1)
-        nearest = np.argsort(np.abs(np.arange(length) - wanted), kind="stable").tolist()
-        offset = (first - build.first).days
-        # The satellites' tracks repeat, so that one cycle says all; a part too short for a pass takes its wanted day.
-        passes = [n for n in nearest if visible[(offset + n) % CYCLE.days]] or [wanted]
-        days.append(_clear_day(planet, place, build, [first + datetime.timedelta(days=n) for n in passes]))
-    return days
+        first = round(k * part)
+        length = max(1, round((k + 1) * part) - first)
+        wanted = first + min(int(shift * length), length - 1)
+        near = [n for n in _nearest(sunny, wanted) if n not in taken]
+        if not near:
+            raise DatasetError(
+                f"place at {place.lon:.2f}, {place.lat:.2f}: {np.count_nonzero(sunny)} days from {build.first} to "
+                f"{build.last} on which the sun stands {MIN_SUN_DEG:g} degrees high, dates asked: {build.num_dates}; "
+                "ask for fewer dates (--dates), another time (--from, --to) or other latitudes (--lat-min, --lat-max)"
+            )
+        here = [n for n in near if first <= n < first + length]
+        # A part too short for a pass takes the day nearest to its date, whether anything passes or not.
+        candidates = (
+            [n for n in here if passes[n]] or here[:1] or [n for n in near if passes[n]][:1] or near[:1]
+        )
+        taken.append(_clear_day(planet, place, build, candidates))
+    return [build.first + datetime.timedelta(days=n) for n in sorted(taken)]
 
 
-def _clear_day(planet: Planet, place: Place, build: Build, candidates: list[datetime.date]) -> datetime.date:
+def _nearest(which: np.ndarray, to: int) -> list[int]:
+    """Return the numbers of the days that are marked, the nearest first."""
+    marked = np.flatnonzero(which)
+    order = np.argsort(np.abs(marked - to), kind="stable")
+    return [int(n) for n in marked[order]]
+
+
+def _in_sun(place: Place, build: Build) -> np.ndarray:
+    """Tell for each day of the time whether the sun stands high enough over a place for a product."""
+    days = (build.last - build.first).days
+    if abs(place.lat) <= POLAR_DEG:
+        return np.ones(days, bool)
+    days_of = (build.first + datetime.timedelta(days=n) for n in range(days))
+    return np.array([float(sun_elevation_deg(np.array(place.lat), day)) >= MIN_SUN_DEG for day in days_of])
+
+
+def _seen_in_sun(place: Place, build: Build) -> np.ndarray:
+    """Tell for each day of the time whether the satellites see a place on it, with sun."""
+    days = (build.last - build.first).days
+    # The satellites' tracks repeat, so that one cycle says all.
+    cycle = [
+        sees(place, build.patch_px, build.first + datetime.timedelta(days=n))
+        for n in range(min(CYCLE.days, days))
+    ]
+    return np.resize(cycle, days) & _in_sun(place, build)
+
+
+def _clear_day(planet: Planet, place: Place, build: Build, candidates: list[int]) -> int:
+    """Return the first of some days, counted from the first of the time, that is clear enough; else the clearest."""
     if not build.min_clear or len(candidates) == 1:
         return candidates[0]
     best, best_clear = candidates[0], -1.0
     for day in candidates[:MAX_LOOKS]:
         clear = clear_fraction(
-            planet, epsg=place.epsg, left_m=place.left_m, top_m=place.top_m, size_px=build.patch_px, day=day
-        )
+            planet, epsg=place.epsg, left_m=place.left_m, top_m=place.top_m, size_px=build.patch_px,
+            day=build.first + datetime.timedelta(days=day),
+        )  # fmt: skip
         if clear > best_clear:
             best, best_clear = day, clear
         if clear >= build.min_clear:

@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8, UInt16
 
 from seco.planet.ground import HEIGHT_M, TEXTURE, VARIANTS, Ground, lay_out
+from seco.planet.light import Belt, belts, latitudes, sun_at
 from seco.planet.noise import field, uniform
 from seco.planet.orbits import boa_offset_on
 from seco.planet.season import reflectance, year
 from seco.planet.settings import Planet
-from seco.planet.sky import CIRRUS, CLOUD, CLOUD_BASE_M, NODE_PX, SHADOW, Sky, sky
-from seco.planet.sun import sun_angles
+from seco.planet.sky import CIRRUS, CLOUD, NODE_PX, SHADOW, Sky, sky
 from seco.planet.surfaces import BANDS, COVERS, PIXEL_M, SPECTRA, Surface
 from seco.sensors.sentinel2 import QUANTIFICATION, SCL_CLASSES
 
@@ -65,12 +65,9 @@ class View:
         lat = latitudes(epsg, rows)
         elevation, azimuth = sun_at(lat, day)
         light = self._light(elevation, azimuth) * (1 + TEXTURE[surface] * self._grain_of(surface))
-        self._sun_up, step = belt_sun(lat, day)
         if contiguous(cols) and contiguous(rows):
-            light *= self._object_shadows(HEIGHT_M[surface], step)
-        self.sky: Sky = sky(
-            planet, epsg=epsg, cols=cols, rows=rows, day=day, toward_sun_px=cloud_reach_px(self._sun_up, step)
-        )
+            light *= self._object_shadows(HEIGHT_M[surface], belts(epsg, rows, day))
+        self.sky: Sky = sky(planet, epsg=epsg, cols=cols, rows=rows, day=day)
         self._snow = self._snow_cover(surface)
         hidden = np.maximum(self.sky.cloud, self.sky.cirrus)
         self._lit = (light * (1 - 0.62 * self.sky.shadow) * (1 - hidden)).astype(np.float32)
@@ -127,15 +124,18 @@ class View:
         clumps = field(cols, rows, key=(*self.key, _GRAIN), period_px=8, octaves=2)
         return 0.7 * _grains(cols, rows, *self.key, _GRAIN) + 3.2 * (clumps - 0.5)
 
-    def _object_shadows(self, height: np.ndarray, step: np.ndarray) -> Float32[np.ndarray, "h w"]:
+    def _object_shadows(self, height: np.ndarray, lit: Sequence[Belt]) -> Float32[np.ndarray, "h w"]:
         """Return the light that trees and houses leave to their neighbours away from the sun."""
         dark = np.zeros(height.shape, bool)
-        drop = 10 * np.tan(self._sun_up)
-        for k in range(1, MARGIN_PX + 1):
-            if height.max() < k * drop:
-                break
-            dx, dy = (int(v) for v in np.round(step * k))
-            dark |= _shifted(height, dx, dy) > height + k * drop
+        tallest = height.max()
+        for belt in lit:
+            drop = 10 * np.tan(belt.elevation)
+            here = height[belt.rows]
+            for k in range(1, MARGIN_PX + 1):
+                if tallest < k * drop:
+                    break
+                dx, dy = (round(v * k) for v in belt.step)
+                dark[belt.rows] |= _shifted(height, dx, dy, belt.rows) > here + k * drop
         return np.where(dark, np.float32(0.45), np.float32(1.0))
 
     def _snow_cover(self, surface: np.ndarray) -> Float32[np.ndarray, "h w"] | None:
@@ -161,51 +161,14 @@ class View:
         return (cover * shows).astype(np.float32)
 
 
-_BELTS = np.arange(-88.0, 90.0, 4.0)
-_BELT_MIDDLES = np.append(_BELTS, 90.0) - 2.0
-
-
-def sun_at(lat: np.ndarray, day: datetime.date) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sun's elevation and azimuth, radians, at latitudes when the satellites pass, half past ten solar time.
-
-    One time of day for the whole planet, so that pixels do not depend on which pass is asked; products are a few
-    minutes off. The lowest suns of real products are a few degrees high, and so are these at the least.
-    """
-    pass_time = datetime.datetime(day.year, day.month, day.day, 10, 30, tzinfo=datetime.UTC)
-    elevation, azimuth = sun_angles(0.0, lat, pass_time)
-    return np.radians(np.maximum(elevation, 4.0)), np.radians(azimuth)
-
-
-def belt_sun(lat: np.ndarray, day: datetime.date) -> tuple[float, np.ndarray]:
-    """Return one elevation, radians, and one step towards the sun (columns, rows) for all shadows of a window.
-
-    They are those of the belt of four degrees that its middle lies in, so that windows side by side agree.
-    """
-    belt = int(np.searchsorted(_BELTS, np.median(lat)))
-    elevation, azimuth = sun_at(_BELT_MIDDLES[belt : belt + 1], day)
-    return float(elevation[0]), np.array([np.sin(azimuth[0]), -np.cos(azimuth[0])])
-
-
-def cloud_reach_px(elevation: float, step: np.ndarray) -> tuple[int, int]:
-    """Return how many columns and rows lie between a cloud's shadow and the cloud."""
-    reach = np.round(step * CLOUD_BASE_M / np.tan(elevation) / 10).astype(int).clip(-800, 800)
-    return int(reach[0]), int(reach[1])
-
-
 def contiguous(at: np.ndarray) -> bool:
     """Tell whether pixels follow one another without gaps."""
     return bool(at[-1] - at[0] + 1 == len(at))
 
 
-def latitudes(epsg: int, rows: Int64[np.ndarray, " h"]) -> Float32[np.ndarray, " h"]:
-    """Return the latitude of pixel rows, on the zone's central meridian; good to a tenth of a degree within the zone."""
-    northing = -10.0 * rows - (10_000_000 if epsg >= 32700 else 0)
-    return (northing / 111_132.95 / 0.9996).astype(np.float32)
-
-
-def _shifted(values: np.ndarray, dx: int, dy: int) -> np.ndarray:
-    """Return values of the pixels that lie (dx, dy) away; the edge's own beyond the edge."""
-    rows = np.clip(np.arange(values.shape[0]) + dy, 0, values.shape[0] - 1)
+def _shifted(values: np.ndarray, dx: int, dy: int, of: slice) -> np.ndarray:
+    """Return values of the pixels that lie (dx, dy) away from some rows; the edge's own beyond the edge."""
+    rows = np.clip(np.arange(values.shape[0])[of] + dy, 0, values.shape[0] - 1)
     cols = np.clip(np.arange(values.shape[1]) + dx, 0, values.shape[1] - 1)
     return values[np.ix_(rows, cols)]
 
@@ -296,8 +259,7 @@ def clear_fraction(
     """Return about what `picture` would say of a window's clear fraction, from every sixth pixel and without painting it."""
     cols = left_m // 10 + np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64)
     rows = -top_m // 10 + np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64)
-    reach = cloud_reach_px(*belt_sun(latitudes(epsg, rows), day))
-    above = sky(planet, epsg=epsg, cols=cols, rows=rows, day=day, toward_sun_px=reach)
+    above = sky(planet, epsg=epsg, cols=cols, rows=rows, day=day)
     return 1 - float(above.hides().mean())
 
 

@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float32, Int64
 
 from seco.places.rasters import climate
 from seco.planet import geography
+from seco.planet.light import Belt, belts
 from seco.planet.noise import corners, even, field, interpolate
 from seco.planet.settings import Planet
 from seco.planet.utm import to_lonlat
 
 NODE_PX = 6
 """Clouds are drawn every 60 m and interpolated between."""
-CLOUD_BASE_M = 1400.0
 CLOUD, CIRRUS, SHADOW = 0.2, 0.08, 0.35
 """From where on a pixel counts as clouded, as under cirrus, as in a cloud's shadow."""
 _OCTAVES, _GAIN, _PERIOD_PX = 9, 0.62, 4000
@@ -63,13 +63,8 @@ class Sky:
 
 def sky(
     planet: Planet, *, epsg: int, cols: Int64[np.ndarray, " w"], rows: Int64[np.ndarray, " h"], day: datetime.date,
-    toward_sun_px: tuple[int, int],
 ) -> Sky:  # fmt: skip
-    """Return the sky over some 10 m pixels of a UTM zone.
-
-    Args:
-        toward_sun_px: how many columns and rows a cloud's shadow lies away from it, from the shadow to the cloud.
-    """
+    """Return the sky over some 10 m pixels of a UTM zone."""
     key = (planet.seed, epsg, day.toordinal())
     i, j = corners(cols, rows, period_px=NODE_PX)
     y, x = i[:, 0] * NODE_PX, j[0] * NODE_PX
@@ -78,7 +73,7 @@ def sky(
         return interpolate(cols, rows, period_px=NODE_PX, lattice=values)
 
     cloud = _clouds(x, y, key)
-    caster = _clouds(x + toward_sun_px[0], y + toward_sun_px[1], key)
+    caster = np.vstack([_casting(x, y, belt, key) for belt in belts(epsg, y, day)])
     cirrus = even(field(x, y, key=(*key, _CIRRUS), period_px=3000, octaves=5), octaves=5)
     thin = 0.4 * np.clip((cirrus - 0.85) / 0.15, 0, 1)
     haze = field(x, y, key=(*key, _HAZE), period_px=8000, octaves=2)
@@ -86,6 +81,12 @@ def sky(
         cloud=drawn(cloud), cirrus=drawn(thin.astype(np.float32)), shadow=drawn(caster * (1 - cloud)),
         haze=drawn(0.9 * np.maximum(haze - 0.25, 0) ** 1.5),
     )  # fmt: skip
+
+
+def _casting(x: np.ndarray, y: np.ndarray, belt: Belt, key: tuple[int, ...]) -> Float32[np.ndarray, "h w"]:
+    """Return the clouds that stand between the sun and the rows of a belt."""
+    right, down = belt.cloud_reach_px
+    return _clouds(x + right, y[belt.rows] + down, key)
 
 
 def _clouds(x: np.ndarray, y: np.ndarray, key: tuple[int, ...]) -> Float32[np.ndarray, "h w"]:

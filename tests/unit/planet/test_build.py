@@ -1,5 +1,6 @@
 """Simulated datasets: whole, repeatable, with the truth beside them, and clear about what cannot be."""
 
+import dataclasses
 import datetime
 import json
 import subprocess
@@ -15,10 +16,17 @@ from seco.data.check import check
 from seco.data.dataset import open_dataset
 from seco.errors import ConfigError, DatasetError
 from seco.planet import build as building
+from seco.planet.archive import Archive
 from seco.planet.build import build_dataset
-from seco.planet.places import choose_days, draw_places, sees
+from seco.planet.orbits import MIN_SUN_DEG, boa_offset_on
+from seco.planet.places import Place, choose_days, draw_places, sees
+from seco.planet.render import picture, read_band, window_ground
+from seco.planet.scenes import read_window
 from seco.planet.settings import Build
-from seco.planet.surfaces import BANDS, CLASSES
+from seco.planet.sun import sun_angles
+from seco.planet.surfaces import BANDS, CLASSES, PIXEL_M
+from seco.planet.tiles import tiles_at
+from seco.planet.utm import to_utm
 
 SMALL = {"num_places": 6, "num_dates": 3, "patch_px": 60, "seed": 1, "jobs": 1}
 
@@ -85,7 +93,40 @@ def test_the_first_places_do_not_depend_on_how_many_are_asked() -> None:
     few = list(draw_places(Build(num_places=5), seed=2))
     many = list(draw_places(Build(num_places=40), seed=2))
     assert many[:5] == few
-    assert all(p.left_m % 60 == 0 and p.top_m % 60 == 0 for p in many)
+
+
+def test_patches_share_the_grid_of_scenes_in_both_hemispheres(tmp_path: Path) -> None:
+    hemispheres = set()
+    for place in draw_places(Build(num_places=40), seed=2):
+        hemispheres.add(place.epsg // 100)
+        tiles = [t for t in tiles_at(place.lon, place.lat, tile_px=10980) if t.epsg == place.epsg]
+        assert tiles
+        assert {((place.left_m - t.left_m) % 60, (place.top_m - t.top_m) % 60) for t in tiles} == {(0, 0)}
+    assert hemispheres == {326, 327}
+
+
+@pytest.mark.parametrize("band", ["B01", "B11", "B04", "SCL"])
+def test_a_southern_patch_is_what_its_scenes_show(band: str) -> None:
+    build = Build(num_places=1, num_dates=1, patch_px=60, lat_min=-40, lat_max=-30)
+    place = next(draw_places(build, seed=5))
+    assert place.epsg > 32700
+    day = choose_days(build.planet(), place, build)[0]
+    ground = window_ground(
+        build.planet(), epsg=place.epsg, left_m=place.left_m, top_m=place.top_m, size_px=60
+    )
+    offset = -boa_offset_on(day)
+    patch = picture(build.planet(), ground, epsg=place.epsg, day=day, bands=(band,), offset_dn=offset).pixels[
+        band
+    ]
+    tile = next(t for t in tiles_at(place.lon, place.lat, tile_px=10980) if t.epsg == place.epsg)
+    pixel = PIXEL_M[band]
+    at = {"col": (place.left_m - tile.left_m) // pixel - 7, "row": (tile.top_m - place.top_m) // pixel - 5}
+    edge = 600 // pixel
+    archive = Archive(planet=build.planet(), first=day, last=day)
+    wide = read_window(
+        archive, tile, day, band, read=read_band, decimation=1, **at, width=edge + 20, height=edge + 20
+    )
+    np.testing.assert_allclose(wide[5 : 5 + edge, 7 : 7 + edge].astype(int), patch, atol=1)
 
 
 def test_dates_are_spread_and_really_seen() -> None:
@@ -96,6 +137,29 @@ def test_dates_are_spread_and_really_seen() -> None:
         assert all(sees(place, build.patch_px, d) for d in days)
         parts = [(d - build.first).days // 91.25 for d in days]
         assert parts == [0, 1, 2, 3]
+
+
+def test_no_date_is_in_polar_night() -> None:
+    east, north = to_utm(32633, 20.0, 75.0)
+    place = Place(
+        id="000000", lon=20.0, lat=75.0, epsg=32633, left_m=int(east // 60) * 60, top_m=int(north // 60) * 60
+    )
+    year = Build(num_dates=12, min_clear=0.0)
+    days = choose_days(year.planet(), place, year)
+    assert len(set(days)) == 12
+    assert days == sorted(days)
+    for day in days:
+        at = datetime.datetime(day.year, day.month, day.day, 10, 30, tzinfo=datetime.UTC)
+        assert sun_angles(0.0, 75.0, at)[0] >= MIN_SUN_DEG
+        assert sees(place, year.patch_px, day)
+    december = Build(num_dates=1, first=datetime.date(2023, 12, 1), last=datetime.date(2023, 12, 31))
+    with pytest.raises(
+        DatasetError, match=r"place at 20.00, 75.00: 0 days .* 3 degrees high, dates asked: 1"
+    ):
+        choose_days(december.planet(), place, december)
+    # No place is drawn that could not be photographed.
+    north = dataclasses.replace(december, num_places=5, sampler="land", lat_min=55, lat_max=75)
+    assert all(p.lat < 62 for p in draw_places(north, seed=1))
 
 
 def test_no_overlap_keeps_places_apart(tmp_path: Path) -> None:

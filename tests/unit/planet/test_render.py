@@ -6,17 +6,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from seco.planet.light import BELT_PX, belts, latitudes
 from seco.planet.render import (
     View,
-    belt_sun,
     clear_fraction,
-    latitudes,
     picture,
     read_band,
     window_ground,
 )
 from seco.planet.settings import Planet
-from seco.planet.sky import CLOUD
+from seco.planet.sky import CLOUD, sky
 from seco.planet.surfaces import BANDS, PIXEL_M
 from seco.sensors.sentinel2 import SCL_CLASSES, SCL_UNCLEAR
 
@@ -54,6 +53,31 @@ def test_a_scene_shows_what_a_patch_shows(at: At, band: str) -> None:
     )  # fmt: skip
     x, y = 600 // PIXEL_M[band], 1200 // PIXEL_M[band]
     _mostly_equal(wide[y : y + n, x : x + n], patch, share=0.995)
+
+
+def test_windows_agree_across_a_border_of_belts() -> None:
+    """Where the direction of shadows changes, a window that crosses the border and two that do not say the same."""
+    epsg, day = 32631, datetime.date(2023, 11, 3)
+    border = -BELT_PX * 178  # row, at 48.0 N
+    assert latitudes(epsg, np.array([border]))[0] == pytest.approx(48.0, abs=0.2)
+    over = np.arange(border - 60, border + 60)
+    cols = np.arange(45_000, 45_120)
+    assert len(belts(epsg, over, day)) == 2
+    shaded = 0
+    for k in range(0, 24, 2):
+        on = day + datetime.timedelta(days=k)
+        whole = sky(PLANET, epsg=epsg, cols=cols, rows=over, day=on)
+        for part in (slice(0, 60), slice(60, 120), slice(30, 100)):
+            half = sky(PLANET, epsg=epsg, cols=cols, rows=over[part], day=on)
+            np.testing.assert_allclose(half.shadow, whole.shadow[part], atol=1e-6)
+            np.testing.assert_array_equal(half.hides(), whole.hides()[part])
+        shaded += 0.05 < float((whole.shadow > 0.1).mean()) < 0.95
+    assert shaded >= 2
+    # What stands on the ground throws its shadow by its own row, too.
+    window = {"epsg": epsg, "band": "B04", "acquisition_day": day, "left_m": 450_000, "width_px": 120}
+    whole = read_band(PLANET, **window, top_m=-10 * int(over[0]), height_px=120)
+    lower = read_band(PLANET, **window, top_m=-10 * int(over[40]), height_px=80)
+    _mostly_equal(lower, whole[40:], share=0.9999)
 
 
 def test_an_overview_takes_every_so_many_th_pixel(at: At) -> None:
@@ -136,8 +160,7 @@ def test_a_low_sun_throws_shadows(at: At) -> None:
 
     def shadow(day: datetime.date) -> np.ndarray:
         view = View(PLANET, ground=ground, epsg=epsg, day=day)
-        _, step = belt_sun(latitudes(epsg, ground.rows), day)
-        return np.argwhere(view._object_shadows(height, step) < 1) - 60
+        return np.argwhere(view._object_shadows(height, belts(epsg, ground.rows, day)) < 1) - 60
 
     high, low = shadow(datetime.date(2023, 6, 21)), shadow(datetime.date(2023, 10, 20))
     assert len(low) >= 3 > len(high) >= 1
