@@ -160,7 +160,8 @@ class Planner:
         """Plan all that will be needed if every pixel is as its metadata say, and count."""
         wanted = self.settings.num_places
         reasons: Counter[str] = Counter()
-        scenes: set[tuple[str, str, str]] = set()
+        scenes: set[str] = set()
+        cost_of: dict[str, np.ndarray] = {}
         num_places = planned = whole = 0
         cost = np.zeros(3)
         for wave in self.waves():
@@ -175,8 +176,11 @@ class Planner:
                     continue
                 planned += 1
                 firsts = [s.candidates[0] for s in plan.seasons if s.candidates]
-                scenes.update(c.scene.key for c in firsts)
-                cost += sum((self._cost_of(c.scene.assets) for c in firsts), np.zeros(3))
+                scenes.update(c.scene.id for c in firsts)
+                # Scenes of a grid have rasters of the same sizes.
+                if firsts and plan.tile not in cost_of:
+                    cost_of[str(plan.tile)] = self._cost_of(firsts[0].scene.assets)
+                cost += len(firsts) * cost_of.get(str(plan.tile), np.zeros(3))
             if wanted is not None and self._enough(planned, whole):
                 break
         per_scene = len(self.search.bands) + 1

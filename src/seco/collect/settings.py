@@ -51,7 +51,7 @@ class Collect:
     edge: Literal["whole", "pad"] = setting(
         "whole", "a patch that no tile holds whole: turn the place down, or pad with nodata"
     )
-    candidates: int = setting(4, "most scenes to try for a season of a place")
+    candidates: int = setting(4, "most scenes to look at for a season of a place; unreadable ones do not count")
     search: Literal["auto", "tile", "box"] = setting(
         "auto", "search by tile, or by bounding boxes of groups of places; auto: what the catalogue can do"
     )
