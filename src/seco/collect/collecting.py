@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from seco.collect.catalogs import Catalog, catalog_of, require_keys, signer_of
+from seco.collect.estimate import Rate, estimate, read_rate, write_rate
 from seco.collect.faults import Patience
 from seco.collect.hrefs import Allowed
 from seco.collect.model import PlacePlan
 from seco.collect.place import PlaceFetcher
-from seco.collect.planner import Planner, read_places
+from seco.collect.planner import Planner, Survey, read_places
 from seco.collect.radiometry import OFFSET, RULE
 from seco.collect.rasters import Rasters
 from seco.collect.runner import Standing, Stop, Tally, run
@@ -29,7 +30,8 @@ from seco.collect.settings import Collect
 from seco.collect.wire import Counts, Wire
 from seco.config import to_plain
 from seco.data import format as fmt
-from seco.data.ledger import LEDGER_FOLDER, LedgerWriter, forget
+from seco.data.ledger import LedgerWriter, forget, held, ledger_of
+from seco.data.writer import disk_errors, require_new
 from seco.errors import ConfigError, DatasetError, SecoError
 from seco.planet.items import COLLECTION as PLANET
 from seco.runs import write_json
@@ -124,7 +126,7 @@ def collect(
     with LedgerWriter(
         out, bands=bands, patch_px=settings.size * 10 // finest, licence=_licence(catalog), settings=key
     ) as writer:
-        planner = Planner(places, catalog, settings=settings, folder=writer.partial / LEDGER_FOLDER)
+        planner = Planner(places, catalog, settings=settings, folder=ledger_of(out))
         begun, had = time.monotonic(), writer.num_patches
         total = settings.num_places or len(places)
 
@@ -160,6 +162,42 @@ def collect(
     return done
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """A plan without pixels: what it holds, and what collections of several sizes would cost."""
+
+    survey: Survey
+    rate: Rate
+    rows: list[dict[str, Any]]
+
+
+def forecast(settings: Collect, out: Path, *, windows_a_second: float | None = None) -> Forecast:
+    """Plan a collection at `out` without fetching pixels; its searches are kept, and `collect` goes on with them.
+
+    Args:
+        settings: what would be collected.
+        out: folder of the dataset to be.
+        windows_a_second: to reckon with; measured by an earlier call of `collect` there, else usual, unless given.
+
+    Raises:
+        SecoError: of settings, catalogue or disk; the dataset is there already.
+    """
+    if settings.places is None:
+        raise ConfigError("no places; give a file of them (--places), such as `seco places` makes")
+    catalog = catalog_of(settings.catalog, collection=settings.collection)
+    places = read_places(settings.places)
+    require_new(out)
+    _make_parent(out)
+    folder = ledger_of(out)
+    with disk_errors(out):
+        folder.mkdir(parents=True, exist_ok=True)
+    with held(out):
+        planner = Planner(places, catalog, settings=settings, folder=folder)
+        survey = planner.survey()
+        rate = read_rate(folder, told=windows_a_second)
+        return Forecast(survey=survey, rate=rate, rows=estimate(planner, survey, rate))
+
+
 async def _fetch(
     planner: Planner, writer: LedgerWriter, settings: Collect, catalog: Catalog, names: Sequence[str], *,
     patience: Patience | None, show: Callable[[Standing, Counts], None],
@@ -170,7 +208,7 @@ async def _fetch(
         signer=None if catalog.signing == "none" else signer_of(catalog), concurrency=settings.concurrency,
         s3=_s3(catalog),
     )  # fmt: skip
-    stop = Stop()
+    stop, begun = Stop(), time.monotonic()
     async with wire:
         rasters = Rasters(wire)
         fetcher = PlaceFetcher(rasters, settings=settings, bands=names)
@@ -182,6 +220,7 @@ async def _fetch(
                     show=lambda standing: show(standing, wire.counts),
                 )  # fmt: skip
             finally:
+                write_rate(ledger_of(writer.out), windows=rasters.num_read, seconds=time.monotonic() - begun)
                 await rasters.close()
     whole = settings.num_places is not None and writer.num_places >= settings.num_places
     return tally, wire.counts, stop.is_asked and not whole

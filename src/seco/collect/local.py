@@ -93,7 +93,7 @@ def read_local(wanted: Wanted, boxes: np.ndarray, *, store: SceneStore, name: st
     for part in _parts(wanted, Near(boxes)):
         dropped.update(part.dropped)
         for grid, box, line in part.found:
-            key = f"{name}-{grid.replace(':', '_')}"
+            key = f"grid-{name}-{grid.replace(':', '_')}"
             spool.add(key, line)
             other = grids.get(key, box)
             grids[key] = (*map(min, box[:2], other[:2]), *map(max, box[2:], other[2:]))  # type: ignore[assignment]

@@ -62,6 +62,7 @@ class Rasters:
         self._open: OrderedDict[str, asyncio.Task[Raster]] = OrderedDict()
         self._gone: OrderedDict[str, PixelFault] = OrderedDict()
         self.num_opened = 0
+        self.num_read = 0
 
     async def read(self, asset: Asset, window: PixelWindow) -> np.ndarray:
         """Return `(height, width)` of a raster's stored numbers; beyond its edges nodata.
@@ -75,7 +76,9 @@ class Rasters:
             task = self._opened(asset)
             try:
                 raster = await asyncio.shield(task)
-                return await raster.read(window)
+                pixels = await raster.read(window)
+                self.num_read += 1
+                return pixels
             except PixelFault as fault:
                 if fault.kind not in _AGAIN:
                     raise

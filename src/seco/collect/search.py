@@ -78,6 +78,7 @@ class Search:
         dropped: items that were left out, by reason.
         num_scenes: scenes found.
         bands: bands that a scene must have.
+        way: whether it searches by tile or by box; local catalogues by box.
 
     Raises:
         CatalogError: searching by tile was asked of a catalogue that cannot.
@@ -88,7 +89,7 @@ class Search:
         self.catalog, self.settings = catalog, settings
         self.dropped: Counter[str] = Counter()
         self.num_scenes = 0
-        self._by = _way(catalog, settings)
+        self.way = _way(catalog, settings)
         self._store = SceneStore(folder / SEARCH_FOLDER, self._question())
         self._api: ApiSource | None = None
         self._kept: OrderedDict[str, list[Scene]] = OrderedDict()
@@ -103,10 +104,15 @@ class Search:
         """Requests sent to an API so far."""
         return self._api.num_requests if self._api else 0
 
+    @property
+    def num_answers(self) -> int:
+        """Tiles, boxes or grids whose scenes were counted."""
+        return sum(not k.startswith("list-") for k in self._counted)
+
     def _question(self) -> dict[str, Any]:
         settings, catalog = self.settings, self.catalog
         question = {
-            "catalog": catalog.name, "url": catalog.url, "collection": catalog.collection, "by": self._by,
+            "catalog": catalog.name, "url": catalog.url, "collection": catalog.collection, "by": self.way,
             "from": str(settings.days[0]), "to": str(settings.days[1]), "max_cloud": settings.max_cloud,
             "bands": settings.bands,
         }  # fmt: skip
@@ -130,7 +136,7 @@ class Search:
                 self._keep(key, ask())
 
     def _questions(self, groups: Sequence[Group]) -> list[tuple[str, Callable[[], Iterator[Item]]]]:
-        if self._by == "box":
+        if self.way == "box":
             return [(_box_key(g), lambda g=g: self._ask().items(box=g.box)) for g in groups]  # type: ignore[misc]
         tiles = sorted({t for g in groups for t in _tiles(g)})
         return [(t, lambda t=t: self._ask().items(tile=t)) for t in tiles]  # type: ignore[misc]
@@ -146,7 +152,7 @@ class Search:
     def _prepare_local(self, groups: Sequence[Group]) -> None:
         """Read a local catalogue once, and keep the scenes near any group by their grid."""
         boxes = np.array([g.box for g in groups])
-        name = hashlib.sha256(boxes.tobytes()).hexdigest()[:16]
+        name = f"list-{hashlib.sha256(boxes.tobytes()).hexdigest()[:16]}"
         if not self._store.has(name):
             read_local(self._wanted, boxes, store=self._store, name=name)
         about, dropped = self._store.read_lines(name)
@@ -163,7 +169,7 @@ class Search:
         if self.catalog.kind != "api":
             keys = self._grids.get(group.key, [])
         else:
-            keys = _tiles(group) if self._by == "tile" else [_box_key(group)]
+            keys = _tiles(group) if self.way == "tile" else [_box_key(group)]
         found = [self._read(k) for k in keys]
         return list({s.key: s for scenes in found for s in scenes}.values())
 
