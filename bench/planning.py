@@ -1,6 +1,8 @@
 """Planning at scale, no pixels: `seco collect plan` of up to a million places over two years, seconds and memory.
 
-The catalogue is made first (once a folder): all tiles of the places, every pass of the planet's orbits, and a fifth of the scenes: those with 10% of cloud or less, as a server that filters would answer. `python bench/planning.py --work DIR --out planning.json`; DIR may be removed afterwards.
+The catalogue is made first (once a folder): all tiles of the places, every pass of the planet's orbits, and of these a fifth:
+the scenes with 10% of cloud or less, as a server that filters would answer.
+`python bench/planning.py --work DIR --out planning.json`; DIR may be removed afterwards.
 """
 
 from __future__ import annotations
@@ -81,7 +83,8 @@ def _moved(table: pa.Table, later: dt.timedelta, cloud: np.ndarray) -> pa.Table:
     def text(column: pa.Array) -> pa.Array:
         values = column.to_pylist()
         return pa.array(
-            [v.replace(a, b).replace(c, e) for v, (a, b, c, e) in zip(values, texts, strict=True)], column.type
+            [v.replace(a, b).replace(c, e) for v, (a, b, c, e) in zip(values, texts, strict=True)],
+            column.type,
         )
 
     assets = table["assets"].combine_chunks()

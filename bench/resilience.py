@@ -1,8 +1,8 @@
 """1,000 places in five seasons through faults and kills: is the dataset the very same?
 
-Places lie in six tiles of 10 km, on both sides of the equator and near the date line; each gets five patches of 60 px (bands of
-10, 20 and 60 m) from scenes of the planet's orbits. Their pixels are numbers that follow from where, when and which band, under
-drawn clouds (the planet's own pictures would take hours here, and show no more); they are made once and served on loopback:
+Places lie in six tiles of 10 km, on both sides of the equator and near the date line; each gets five patches of 60 px (bands
+of 10, 20 and 60 m) from scenes of the planet's orbits. Their pixels are numbers that follow from where, when and which band,
+under drawn clouds (the planet's own pictures would take hours here, and show no more), made once and served on loopback:
 
 - `clean`: nothing goes wrong;
 - `transient`: one request in ten fails (429, 500, 502, 503, reset, cut short, a byte wrong, slow);
@@ -58,10 +58,11 @@ PHASES = ("clean", "transient", "permanent", "without", "killed")
 
 
 def read(
-    planet: Any, *, epsg: int, band: str, acquisition_day: dt.date, left_m: int, top_m: int, width_px: int, height_px: int,
+    _planet: Any, *, epsg: int, band: str, acquisition_day: dt.date, left_m: int, top_m: int, width_px: int, height_px: int,
     decimation: int = 1,
 ) -> np.ndarray:  # fmt: skip
     """Return pixels of a window; as `seco.planet.render.read_band`, but at no cost."""
+    del epsg  # tiles of two zones may look alike
     x = (left_m // BANDS[band] + np.arange(width_px) * decimation)[None, :]
     y = (-top_m // BANDS[band] + np.arange(height_px) * decimation)[:, None]
     day = acquisition_day.toordinal()
@@ -94,7 +95,14 @@ def make(work: Path) -> tuple[Path, Path]:
     write_points(np.round(np.concatenate(points), 6), places)
     making.PIXEL_M = BANDS  # no other bands are asked for
     scenes = making.Scenes(
-        points=places, first=FIRST, last=LAST, tile_px=TILE_PX, revisit_days=15, render=True, jobs=1, static="no"
+        points=places,
+        first=FIRST,
+        last=LAST,
+        tile_px=TILE_PX,
+        revisit_days=15,
+        render=True,
+        jobs=1,
+        static="no",
     )
     making.make_scenes(scenes, planet, read=read, say=lambda line: print(line, flush=True))
     return places, planet
@@ -103,7 +111,7 @@ def make(work: Path) -> tuple[Path, Path]:
 def bad_scenes(planet: Path) -> dict[str, str]:
     """Return a tenth of the scenes, `TILE/DAY`, and what is wrong with each."""
     names = sorted(str(p.parent.relative_to(planet / "tiles")) for p in (planet / "tiles").rglob("B04.tif"))
-    chosen = random.Random(0).sample(names, len(names) // 10)
+    chosen = random.Random(0).sample(names, len(names) // 10)  # noqa: S311 - no secret
     return {name: ("gone", "fails", "broken")[i % 3] for i, name in enumerate(chosen)}
 
 
@@ -187,7 +195,7 @@ def take(places: Path, catalog: Path, out: Path) -> Collected:
 def kill_over_and_over(places: Path, catalog: Path, out: Path, pixels: PixelServer) -> list[dict[str, int]]:
     """Start, kill at a random moment, and start again; 20 times."""
     context = multiprocessing.get_context("spawn")
-    draws = random.Random(2)
+    draws = random.Random(2)  # noqa: S311 - no secret
     kills: list[dict[str, int]] = []
     while len(kills) < KILLS and not out.exists():
         before = pixels.stats["requests"]

@@ -1,4 +1,4 @@
-"""What a collection of so many places will cost, from a plan of some: searches, requests, bytes, hours, disk. Pure but for the rate."""
+"""What a collection of so many places will cost, from a plan of some: searches, requests, bytes, hours, disk."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def read_rate(folder: Path, *, told: float | None = None) -> Rate:
         )
 
 
-def estimate(planner: Planner, survey: Survey, rate: Rate, *, sizes: Sequence[int] = SIZES) -> list[dict[str, Any]]:
+def estimate(
+    planner: Planner, survey: Survey, rate: Rate, *, sizes: Sequence[int] = SIZES
+) -> list[dict[str, Any]]:
     """Reckon what collections of several sizes cost, if pixels are as their metadata say.
 
     Args:

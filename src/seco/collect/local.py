@@ -127,7 +127,6 @@ def _near_only(items: Iterator[Item], near: Near) -> Iterator[Item]:
     """Leave out items whose box says that they are far from all places, as is done for parquet."""
     for item, base in items:
         box: Any = item.get("bbox") if isinstance(item, dict) else None
-        if isinstance(box, list) and len(box) == 4 and all(isinstance(v, (int, float)) for v in box):
-            if not near.touches(*(np.array([v], float) for v in box))[0]:
-                continue
-        yield item, base
+        is_box = isinstance(box, list) and len(box) == 4 and all(isinstance(v, (int, float)) for v in box)
+        if not is_box or near.touches(*(np.array([v], float) for v in box))[0]:
+            yield item, base

@@ -255,7 +255,11 @@ def _assets(
     around = (tile, epsg, offset, tuple(bands), repr([properties.get(n) for n in _GRID_OF_ITEM]))
     best: dict[str, tuple[tuple[bool, float, str], Asset]] = {}
     for key, fields in given.items():
-        if not isinstance(key, str) or not isinstance(fields, Mapping) or not isinstance(fields.get("href"), str):
+        if (
+            not isinstance(key, str)
+            or not isinstance(fields, Mapping)
+            or not isinstance(fields.get("href"), str)
+        ):
             continue
         # Of thousands of items of a tile all but the addresses is alike.
         mark = (key, repr([f for f in fields.items() if f[0] != "href"]), around)
@@ -265,7 +269,9 @@ def _assets(
             band = _band_of(key, fields)
             is_wanted = band is not None and (band in bands or band == SCL)
             _PATTERNS[mark] = (
-                _pattern(str(band), fields, properties, tile=tile, epsg=epsg, offset=offset) if is_wanted else None
+                _pattern(str(band), fields, properties, tile=tile, epsg=epsg, offset=offset)
+                if is_wanted
+                else None
             )
         pattern = _PATTERNS[mark]
         if pattern is None:

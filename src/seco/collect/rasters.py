@@ -77,8 +77,6 @@ class Rasters:
             try:
                 raster = await asyncio.shield(task)
                 pixels = await raster.read(window)
-                self.num_read += 1
-                return pixels
             except PixelFault as fault:
                 if fault.kind not in _AGAIN:
                     raise
@@ -90,6 +88,9 @@ class Rasters:
                     self.wire.counts.given_up[host, fault.kind] += 1
                     raise
                 self.wire.counts.retries += 1
+            else:
+                self.num_read += 1
+                return pixels
         raise AssertionError("unreachable")
 
     def _opened(self, asset: Asset) -> asyncio.Task[Raster]:

@@ -29,7 +29,6 @@ _KEPT_GROUPS = 24
 _M_A_DEGREE = 111_195.0
 
 
-
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Group:
     """Places of one cell of a degree, which are searched and planned together.

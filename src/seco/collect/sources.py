@@ -28,8 +28,8 @@ _PART_ROWS = 10_000
 _BOX = ("bbox.xmin", "bbox.ymin", "bbox.xmax", "bbox.ymax")
 _TOP = {"type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection"}
 _NEEDED = (
-    "id", "collection", "geometry", "bbox", "assets", "datetime", "start_datetime", "platform", "tileId", "processing:version",
-    "earthsearch:boa_offset_applied", "eopf:datatake_id",
+    "id", "collection", "geometry", "bbox", "assets", "datetime", "start_datetime", "platform", "tileId",
+    "processing:version", "earthsearch:boa_offset_applied", "eopf:datatake_id",
 )  # fmt: skip
 _NEEDED_OF = ("proj:", "mgrs:", "grid:", "eo:cloud", "s2:")
 _NEEDED_OF_ASSETS = (
@@ -154,8 +154,15 @@ def _may_hold(group: Any, settings: Collect, near: Near) -> bool:
     low, high = {}, {}
     for i in range(group.num_columns):
         column = group.column(i)
-        if column.path_in_schema in ("datetime", *_BOX) and column.is_stats_set and column.statistics.has_min_max:
-            low[column.path_in_schema], high[column.path_in_schema] = column.statistics.min, column.statistics.max
+        if (
+            column.path_in_schema in ("datetime", *_BOX)
+            and column.is_stats_set
+            and column.statistics.has_min_max
+        ):
+            low[column.path_in_schema], high[column.path_in_schema] = (
+                column.statistics.min,
+                column.statistics.max,
+            )
     first, last = settings.days
     when = low.get("datetime"), high.get("datetime")
     if isinstance(when[0], dt.datetime) and isinstance(when[1], dt.datetime):
@@ -179,7 +186,9 @@ def _wanted_rows(batch: Any, settings: Collect, dropped: Counter[str], near: Nea
     if "bbox" in batch.schema.names:
         box = batch["bbox"]
         if pa.types.is_struct(box.type) and all(box.type.get_field_index(n[5:]) >= 0 for n in _BOX):
-            sides = [np.asarray(pc.struct_field(box, n[5:]).cast(pa.float64()).fill_null(np.nan)) for n in _BOX]
+            sides = [
+                np.asarray(pc.struct_field(box, n[5:]).cast(pa.float64()).fill_null(np.nan)) for n in _BOX
+            ]
             batch = batch.filter(pa.array(near.touches(*sides)))
     if pa.types.is_timestamp(batch.schema.field("datetime").type):
         day = pc.cast(batch["datetime"], pa.date32(), safe=False)

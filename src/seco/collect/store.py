@@ -26,7 +26,9 @@ VERSION = 2
 _INFO = "search.json"
 
 
-_FIELDS = tuple(f.name for f in dataclasses.fields(Scene) if f.name not in ("datetime", "footprint", "seen", "assets"))
+_FIELDS = tuple(
+    f.name for f in dataclasses.fields(Scene) if f.name not in ("datetime", "footprint", "seen", "assets")
+)
 _HEX = partial(shapely.to_wkb, hex=True)
 
 

@@ -49,7 +49,9 @@ def export(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         lines = [f"  {n:<12} {exporting.find(n).HELP}" for n in names]
         print("usage: seco dataset export KIND DATASET OUT [settings]\n\nkinds:\n" + "\n".join(lines))
-        print(f"\n`seco dataset export KIND --help` lists its settings\nexample: {exporting.find(names[0]).EXAMPLE}")
+        print(
+            f"\n`seco dataset export KIND --help` lists its settings\nexample: {exporting.find(names[0]).EXAMPLE}"
+        )
         return 0
     exporter = exporting.find(argv[0])
     parser.prog += f" {argv[0]}"

@@ -29,7 +29,9 @@ def size(name: str) -> int:
 
 def numbers(place: int, date: int, band: int, px: int) -> np.ndarray:
     """Stored numbers of offset -0.1, one of them nodata, one dark, one too bright for a byte."""
-    out = (1001 + (np.arange(px * px).reshape(px, px) * 7 + 1000 * band + 300 * date + place) % 9000).astype(np.uint16)
+    out = (1001 + (np.arange(px * px).reshape(px, px) * 7 + 1000 * band + 300 * date + place) % 9000).astype(
+        np.uint16
+    )
     out[0, :3] = 0, 1001, 12_500
     return out
 
@@ -72,7 +74,11 @@ def test_the_layout_and_its_bytes(dataset, written):
     assert [r["place"] for r in csv.DictReader((out / "places.csv").open())] == ["north/1", "south 2"]
     for p in range(2):
         items = sorted(i.name for i in (out / f"{p:06d}").iterdir())
-        assert items == ["20210601T000000_S2A-one-", "20220601T000000_S2A-one-", f"20220601T000000_S2A-one-_{3 * p + 2}"]
+        assert items == [
+            "20210601T000000_S2A-one-",
+            "20220601T000000_S2A-one-",
+            f"20220601T000000_S2A-one-_{3 * p + 2}",
+        ]
         for d, item in enumerate(items):
             files = {f.stem for f in (out / f"{p:06d}" / item).glob("*.tif")}
             assert files == {n.replace("B0", "B") for n in NAMES}
@@ -80,7 +86,14 @@ def test_the_layout_and_its_bytes(dataset, written):
                 with rasterio.open(out / f"{p:06d}" / item / f"{name.replace('B0', 'B')}.tif") as source:
                     found = source.read(1)
                     assert source.crs == f"EPSG:{32631 + 100 * p}"
-                    assert source.transform[:6] == (2640 / size(name), 0, 500_000, 0, -2640 / size(name), 4_900_020)
+                    assert source.transform[:6] == (
+                        2640 / size(name),
+                        0,
+                        500_000,
+                        0,
+                        -2640 / size(name),
+                        4_900_020,
+                    )
                 stored = numbers(p, d, i, size(name))
                 wanted = np.clip(np.rint((stored / 10_000 - 0.1) * 255), 1, 255)
                 np.testing.assert_array_equal(found, np.where(stored == 0, 0, wanted).astype(np.uint8))
@@ -123,15 +136,21 @@ def test_what_cannot_be_written_is_one_clear_error(dataset, tmp_path):
 def test_the_command(dataset, tmp_path, capsys):
     assert cli.main(["dataset", "export"]) == 0
     assert "seco dataset export seco places.seco" in capsys.readouterr().out
-    assert cli.main(["dataset", "export", "seco", str(dataset.path), str(tmp_path / "o"), "--bands", "B04"]) == 0
+    assert (
+        cli.main(["dataset", "export", "seco", str(dataset.path), str(tmp_path / "o"), "--bands", "B04"]) == 0
+    )
     assert "2 places, 6 patches, 6 files" in capsys.readouterr().out
-    assert cli.main(["dataset", "export", "seco", str(dataset.path), str(tmp_path / "p"), "--bands", "B10"]) == 2
+    assert (
+        cli.main(["dataset", "export", "seco", str(dataset.path), str(tmp_path / "p"), "--bands", "B10"]) == 2
+    )
 
 
 def test_torchgeo_reads_it(dataset, written):
     """The real class of TorchGeo, where it is installed."""
     torchgeo = pytest.importorskip("torchgeo.datasets", reason="torchgeo is not installed")
-    data = torchgeo.SeasonalContrastS2(root=written[1].parent, version="100k", seasons=3, bands=("B4", "B8A", "B1"))
+    data = torchgeo.SeasonalContrastS2(
+        root=written[1].parent, version="100k", seasons=3, bands=("B4", "B8A", "B1")
+    )
     image = data[1]["image"].numpy().reshape(3, 3, 264, 264)
     reds = sorted(image[:, 0].sum(axis=(1, 2)).tolist())
     wanted = []

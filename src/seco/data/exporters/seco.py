@@ -32,8 +32,8 @@ _ROWS = 32
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _DISPLAY = Encoding(dtype="uint8", units="display", scale=1 / 255, offset=0.0)
 _README = (
-    "Written by `seco dataset export seco`: a folder a place, in it a folder a date, in it a GeoTIFF a band. Folders of places "
-    "are numbered in the dataset's order; places.csv has their names."
+    "Written by `seco dataset export seco`: a folder a place, in it a folder a date, in it a GeoTIFF a band. Folders of "
+    "places are numbered in the dataset's order; places.csv has their names."
 )
 
 
@@ -106,7 +106,9 @@ def _write(dataset: Dataset, folder: Path, bands: dict[str, Band], options: Opti
     for start in progress(range(0, len(dataset), _ROWS), "patches"):
         rows = dataset.index.slice(start, _ROWS).to_pylist()
         planes = dataset.planes(start, start + len(rows))
-        of_band = {n: (p, i) for g, p in zip(dataset.meta.groups, planes, strict=True) for i, n in enumerate(g.bands)}
+        of_band = {
+            n: (p, i) for g, p in zip(dataset.meta.groups, planes, strict=True) for i, n in enumerate(g.bands)
+        }
         for row in rows:
             place = folder / f"{dataset.place[row['row']]:0{width}d}"
             there = place / _item_name(row, place)
@@ -133,7 +135,9 @@ def _item_name(row: dict[str, Any], place: Path) -> str:
 def _pixels(plane: np.ndarray, band: Band, baseline: str | None, options: Options) -> np.ndarray:
     """Return a band's numbers as the layout has them."""
     slope, intercept = band.to_reflectance or (1.0, 0.0)
-    source = Encoding(dtype=plane.dtype.name, units=band.units, scale=slope, offset=intercept, nodata=band.nodata)
+    source = Encoding(
+        dtype=plane.dtype.name, units=band.units, scale=slope, offset=intercept, nodata=band.nodata
+    )
     if options.values == "display":
         return convert(plane, source, dataclasses.replace(_DISPLAY, nodata=0.0))
     # Readers of this layout take the offset from the baseline in metadata.json.
