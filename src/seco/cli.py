@@ -44,6 +44,11 @@ COMMANDS = (
         example="seco dataset import bluemarble bluemarble/ places.seco --places 3000",
     ),
     Command(
+        words=("dataset", "export"), function="dataset.export",
+        help="write a dataset in another layout (seco: a GeoTIFF a band, which TorchGeo reads)",
+        example="seco dataset export seco places.seco data/seasonal_contrast_100k",
+    ),
+    Command(
         words=("dataset", "info"), function="dataset.info",
         help="say what a dataset holds", example="seco dataset info places.seco",
     ),

@@ -16,27 +16,28 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from seco.collect.catalogs import Catalog, catalog_of, require_keys, signer_of
+from seco.collect.catalogs import Catalog, catalog_of
+from seco.collect.estimate import Rate, estimate, read_rate, write_rate
 from seco.collect.faults import Patience
-from seco.collect.hrefs import Allowed
+from seco.collect.fetching import Fetching, opened
 from seco.collect.model import PlacePlan
-from seco.collect.place import PlaceFetcher
-from seco.collect.planner import Planner, read_places
+from seco.collect.planner import Planner, Survey, read_places
 from seco.collect.radiometry import OFFSET, RULE
-from seco.collect.rasters import Rasters
+from seco.collect.remote import Job, RemoteFetcher, cluster
 from seco.collect.runner import Standing, Stop, Tally, run
 from seco.collect.settings import Collect
-from seco.collect.wire import Counts, Wire
+from seco.collect.wire import Counts
 from seco.config import to_plain
 from seco.data import format as fmt
-from seco.data.ledger import LEDGER_FOLDER, LedgerWriter, forget
+from seco.data.ledger import LedgerWriter, forget, held, ledger_of
+from seco.data.writer import disk_errors, require_new
 from seco.errors import ConfigError, DatasetError, SecoError
 from seco.planet.items import COLLECTION as PLANET
 from seco.runs import write_json
 from seco.sensors.sentinel2 import band
 
 REPORT_FOLDER, REPORT_NAME, MISSED_NAME = "collection", "report.json", "missed.json"
-_HOW = ("concurrency", "retries", "timeout_s", "hosts")
+_HOW = ("concurrency", "retries", "timeout_s", "hosts", "scheduler")
 """Settings that say how to fetch and not what: they may change from call to call."""
 _PACKAGES = ("seasonal-contrast", "async-tiff", "obstore", "rasterio", "numpy", "zarr", "pyarrow")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -124,7 +125,7 @@ def collect(
     with LedgerWriter(
         out, bands=bands, patch_px=settings.size * 10 // finest, licence=_licence(catalog), settings=key
     ) as writer:
-        planner = Planner(places, catalog, settings=settings, folder=writer.partial / LEDGER_FOLDER)
+        planner = Planner(places, catalog, settings=settings, folder=ledger_of(out))
         begun, had = time.monotonic(), writer.num_patches
         total = settings.num_places or len(places)
 
@@ -160,31 +161,72 @@ def collect(
     return done
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """A plan without pixels: what it holds, and what collections of several sizes would cost."""
+
+    survey: Survey
+    rate: Rate
+    rows: list[dict[str, Any]]
+
+
+def forecast(settings: Collect, out: Path, *, windows_a_second: float | None = None) -> Forecast:
+    """Plan a collection at `out` without fetching pixels; its searches are kept, and `collect` goes on with them.
+
+    Args:
+        settings: what would be collected.
+        out: folder of the dataset to be.
+        windows_a_second: to reckon with; measured by an earlier call of `collect` there, else usual, unless given.
+
+    Raises:
+        SecoError: of settings, catalogue or disk; the dataset is there already.
+    """
+    if settings.places is None:
+        raise ConfigError("no places; give a file of them (--places), such as `seco places` makes")
+    catalog = catalog_of(settings.catalog, collection=settings.collection)
+    places = read_places(settings.places)
+    require_new(out)
+    _make_parent(out)
+    folder = ledger_of(out)
+    with disk_errors(out):
+        folder.mkdir(parents=True, exist_ok=True)
+    with held(out):
+        planner = Planner(places, catalog, settings=settings, folder=folder)
+        survey = planner.survey()
+        rate = read_rate(folder, told=windows_a_second)
+        return Forecast(survey=survey, rate=rate, rows=estimate(planner, survey, rate))
+
+
 async def _fetch(
     planner: Planner, writer: LedgerWriter, settings: Collect, catalog: Catalog, names: Sequence[str], *,
     patience: Patience | None, show: Callable[[Standing, Counts], None],
 ) -> tuple[Tally, Counts, bool]:  # fmt: skip
-    wire = Wire(
-        patience=patience or Patience(tries=settings.retries + 1, read_s=settings.timeout_s, seed=settings.seed),
-        allowed=Allowed(files_below=catalog.folder, private="allow" if settings.hosts == "private" else "refuse"),
-        signer=None if catalog.signing == "none" else signer_of(catalog), concurrency=settings.concurrency,
-        s3=_s3(catalog),
-    )  # fmt: skip
-    stop = Stop()
-    async with wire:
-        rasters = Rasters(wire)
-        fetcher = PlaceFetcher(rasters, settings=settings, bands=names)
+    patience = patience or Patience(tries=settings.retries + 1, read_s=settings.timeout_s, seed=settings.seed)
+    stop, begun = Stop(), time.monotonic()
+    async with contextlib.AsyncExitStack() as stack:
+        source: Fetching | RemoteFetcher
+        if settings.scheduler is None:
+            source = await stack.enter_async_context(opened(settings, catalog, names, patience=patience))
+            in_flight = max(2, settings.concurrency // 4)
+        else:
+            job = Job(settings=settings, catalog=catalog, bands=tuple(names), patience=patience)
+            place_bytes = settings.seasons * sum(
+                (settings.size * 10 // int(band(n).gsd_m or 10)) ** 2 * 2 for n in names
+            )
+            source, in_flight = await stack.enter_async_context(
+                cluster(job, settings.scheduler, place_bytes=place_bytes)
+            )
         with _signals(stop):
             try:
                 tally = await run(
-                    _plans(planner, writer.mark.position), writer, fetcher.fetch, wanted=settings.num_places,
-                    in_flight=max(2, settings.concurrency // 4), stop=stop,
-                    show=lambda standing: show(standing, wire.counts),
+                    _plans(planner, writer.mark.position), writer, source.fetch, wanted=settings.num_places,
+                    in_flight=in_flight, stop=stop, show=lambda standing: show(standing, source.counts),
                 )  # fmt: skip
             finally:
-                await rasters.close()
+                seconds = time.monotonic() - begun
+                write_rate(ledger_of(writer.out), windows=source.num_windows, seconds=seconds)
     whole = settings.num_places is not None and writer.num_places >= settings.num_places
-    return tally, wire.counts, stop.is_asked and not whole
+    return tally, source.counts, stop.is_asked and not whole
 
 
 def _plans(planner: Planner, skip: int) -> Iterator[PlacePlan]:
@@ -258,16 +300,6 @@ def _make_parent(out: Path) -> None:
         raise DatasetError(f"cannot make {out.parent}: {err}; choose another folder (--out)") from err
     if not os.access(out.parent, os.W_OK):
         raise DatasetError(f"no permission to write to {out.parent}; choose another folder (--out)")
-
-
-def _s3(catalog: Catalog) -> dict[str, Any] | None:
-    keys = require_keys(catalog)
-    if not keys:
-        return None
-    return {
-        "access_key_id": keys["CDSE_ACCESS_KEY_ID"], "secret_access_key": keys["CDSE_SECRET_ACCESS_KEY"],
-        "endpoint": "https://eodata.dataspace.copernicus.eu", "region": "default",
-    }  # fmt: skip
 
 
 def _licence(catalog: Catalog) -> str:

@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 
 from seco.collect.model import Place, Slot
 from seco.collect.settings import Collect
@@ -42,8 +43,13 @@ def slots_of(place: Place, settings: Collect) -> tuple[Slot, ...]:
     Source: Mañas et al. 2021, section 3.1, for `spaced`: dates about three months apart, a random one to begin with.
     """
     targets = _spaced(place, settings) if settings.rule == "spaced" else _calendar(place, settings)
-    first, last = settings.days
-    width = dt.timedelta(days=settings.window_days)
+    return _slots(tuple(targets), *settings.days, settings.window_days)
+
+
+@lru_cache(maxsize=4096)
+def _slots(targets: tuple[dt.date, ...], first: dt.date, last: dt.date, window_days: int) -> tuple[Slot, ...]:
+    """Return the days around each target; many places share their targets."""
+    width = dt.timedelta(days=window_days)
     bounds = {t: [max(t - width, first), min(t + width, last)] for t in targets}
     for earlier, later in itertools.pairwise(sorted(targets)):
         middle = earlier + (later - earlier) // 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -134,6 +135,31 @@ class Asset:
         return cls(**{**values, "shape": (height, width), "transform": (a, b, c, d, e, f)})
 
 
+class LaterAssets(Mapping[str, Asset]):
+    """Assets as JSON that is read when one is asked for: a plan needs one raster of a scene, and most scenes nothing more.
+
+    Args:
+        text: JSON of `Asset.to_json` of all assets.
+        finest: the one of the finest pixels.
+    """
+
+    def __init__(self, text: str, finest: Asset) -> None:
+        self._text, self.finest = text, finest
+
+    @cached_property
+    def _assets(self) -> dict[str, Asset]:
+        return {a["band"]: Asset.from_json(a) for a in json.loads(self._text)}
+
+    def __getitem__(self, band: str) -> Asset:
+        return self._assets[band]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._assets)
+
+    def __len__(self) -> int:
+        return len(self._assets)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
     """One scene of a catalogue: an item, read and checked.
@@ -155,6 +181,7 @@ class Scene:
         assets: rasters by band.
         is_offset_removed: whether the stored numbers of a baseline from 04.00 on had the offset of +1,000
             taken away already (`earthsearch:boa_offset_applied`).
+        seen: the footprint in the scene's own CRS, clipped to its raster, where that was worked out already.
     """
 
     id: str
@@ -171,6 +198,7 @@ class Scene:
     footprint: shapely.Polygon | shapely.MultiPolygon
     assets: Mapping[str, Asset]
     is_offset_removed: bool
+    seen: shapely.Geometry | None = None
 
     @property
     def day(self) -> dt.date:
@@ -185,6 +213,8 @@ class Scene:
     @cached_property
     def finest(self) -> Asset:
         """Return the asset of the finest pixels, whose raster is the scene's grid."""
+        if isinstance(self.assets, LaterAssets):
+            return self.assets.finest
         return min(self.assets.values(), key=lambda a: (a.pixel_m, a.band))
 
     @cached_property
@@ -194,7 +224,7 @@ class Scene:
         return f"{self.epsg}:{left:.0f}:{bottom:.0f}:{right:.0f}:{top:.0f}"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
     """A place to collect.
 
@@ -245,10 +275,10 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class SeasonPlan:
-    """One season of a place and the scenes that would do, best first; none means the season is missing."""
+    """One season of a place and all scenes that would do, best first; none means the season is missing."""
 
     slot: Slot
-    candidates: tuple[Candidate, ...]
+    candidates: Sequence[Candidate]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

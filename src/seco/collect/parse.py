@@ -35,6 +35,11 @@ _TILE = re.compile(r"^(\d{1,2})([C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V](?:\d\d)?)$")
 _WITH_RESOLUTION = re.compile(r"^(B\d\d|B8A|SCL)_\d0M$")
 _BASELINE = re.compile(r"^\d{2}\.\d{2}$")
 _AFTER_DATATAKE = re.compile(r"_N\d\d\.\d\d$")
+_UNPRINTED = re.compile(r"[\x00-\x20]")
+_GRID_OF_ITEM = ("proj:shape", "proj:transform")
+_PATTERNS: dict[tuple[Any, ...], Asset | None] = {}
+"""Assets without addresses by all that they follow from; None for those that are not wanted."""
+_MAX_PATTERNS = 50_000
 _DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
 _MAX_PX = 200_000
 _MAX_HREF = 4096
@@ -214,10 +219,12 @@ def _number(value: Any, reason: str) -> float:
 
 
 def _footprint(geometry: Any) -> shapely.Polygon | shapely.MultiPolygon:
-    if not isinstance(geometry, Mapping) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
+    if isinstance(geometry, Mapping) and geometry.get("type") in ("Polygon", "MultiPolygon"):
+        geometry = to_shape(geometry)
+    if not isinstance(geometry, (shapely.Polygon, shapely.MultiPolygon)):
         raise _FaultError("no footprint")
     with np.errstate(invalid="ignore"):  # what is not finite is found below
-        found = shapely.force_2d(to_shape(geometry))
+        found = shapely.force_2d(geometry)
     points = shapely.get_coordinates(found)
     if not 3 < len(points) <= _MAX_VERTICES or not (abs(points) <= (360.0, 90.0)).all():
         raise _FaultError("footprint is no area on the globe")
@@ -244,18 +251,36 @@ def _assets(
     given = item.get("assets")
     if not isinstance(given, Mapping):
         raise _FaultError("no assets")
+    properties: Mapping[str, Any] = item["properties"]
+    around = (tile, epsg, offset, tuple(bands), repr([properties.get(n) for n in _GRID_OF_ITEM]))
     best: dict[str, tuple[tuple[bool, float, str], Asset]] = {}
     for key, fields in given.items():
-        band = _band_of(key, fields)
-        if band is None or (band not in bands and band != SCL):
+        if (
+            not isinstance(key, str)
+            or not isinstance(fields, Mapping)
+            or not isinstance(fields.get("href"), str)
+        ):
             continue
-        asset = _asset(
-            band, fields, item["properties"], tile=tile, epsg=epsg, base=base, offset=offset
-        )  # fmt: skip
+        # Of thousands of items of a tile all but the addresses is alike.
+        mark = (key, repr([f for f in fields.items() if f[0] != "href"]), around)
+        if mark not in _PATTERNS:
+            if len(_PATTERNS) >= _MAX_PATTERNS:
+                _PATTERNS.clear()
+            band = _band_of(key, fields)
+            is_wanted = band is not None and (band in bands or band == SCL)
+            _PATTERNS[mark] = (
+                _pattern(str(band), fields, properties, tile=tile, epsg=epsg, offset=offset)
+                if is_wanted
+                else None
+            )
+        pattern = _PATTERNS[mark]
+        if pattern is None:
+            continue
+        asset = Asset(**{**vars(pattern), "href": _address(fields["href"], base)})
         # JPEG 2000 only where there is nothing else; then the band's own resolution before coarser copies.
-        rank = (asset.is_jpeg2000, asset.pixel_m, str(key))
-        if band not in best or rank < best[band][0]:
-            best[band] = rank, asset
+        rank = (asset.is_jpeg2000, asset.pixel_m, key)
+        if asset.band not in best or rank < best[asset.band][0]:
+            best[asset.band] = rank, asset
     missing = [b for b in bands if b not in best]
     if missing:
         raise _FaultError("bands missing", ", ".join(missing))
@@ -265,10 +290,8 @@ def _assets(
     return found
 
 
-def _band_of(key: Any, fields: Any) -> str | None:
+def _band_of(key: str, fields: Mapping[str, Any]) -> str | None:
     """Return the one band that an asset holds; None for all that is not one of the instrument's bands or SCL."""
-    if not isinstance(key, str) or not isinstance(fields, Mapping) or not isinstance(fields.get("href"), str):
-        return None
     roles = fields.get("roles") or ()
     if {"thumbnail", "overview", "visual", "metadata"} & {str(r) for r in roles}:
         return None
@@ -287,10 +310,11 @@ def _band_of(key: Any, fields: Any) -> str | None:
     return None
 
 
-def _asset(
-    band: str, fields: Mapping[str, Any], properties: Mapping[str, Any], *, tile: str | None, epsg: int, base: str | None,
+def _pattern(
+    band: str, fields: Mapping[str, Any], properties: Mapping[str, Any], *, tile: str | None, epsg: int,
     offset: float | None,
 ) -> Asset:  # fmt: skip
+    """Return an asset without its address."""
     described: Any = fields.get("raster:bands") or fields.get("bands") or ({},)
     raster: Mapping[str, Any] = described[0] if isinstance(described[0], Mapping) else {}
 
@@ -322,7 +346,7 @@ def _asset(
             raise _FaultError("neither processing baseline nor offset")
         shift = _number(said, "offset is no number")
     return Asset(
-        band=band, href=_address(fields["href"], base), pixel_m=transform[0], shape=shape, transform=transform,
+        band=band, href="", pixel_m=transform[0], shape=shape, transform=transform,
         dtype=dtype, nodata=0.0 if nodata is None else _nodata(nodata), scale=scale, offset=shift,
         media_type=str(fields.get("type") or ""),
     )  # fmt: skip
@@ -335,8 +359,10 @@ def _nodata(value: Any) -> float | None:
 
 
 def _address(href: str, base: str | None) -> str:
-    if not href or len(href) > _MAX_HREF or any(c <= " " for c in href):
+    if not href or len(href) > _MAX_HREF or _UNPRINTED.search(href):
         raise _FaultError("href cannot be used", repr(href[:80]))
+    if href.startswith(("https://", "http://", "s3://")):
+        return href
     if urlsplit(href).scheme or href.startswith("/") or base is None:
         return href
     return urljoin(base, href)

@@ -11,7 +11,7 @@ import numpy as np
 
 from seco.collect.clear import look
 from seco.collect.faults import PixelFault
-from seco.collect.model import Asset, Candidate, PlacePlan, SeasonPlan
+from seco.collect.model import Asset, Candidate, PlacePlan
 from seco.collect.radiometry import harmonised, shift_dn
 from seco.collect.rasters import Rasters
 from seco.collect.settings import Collect
@@ -61,6 +61,28 @@ class _Taken:
     num_saturated: int
 
 
+class _Trial:
+    """The scenes of a season in their order, and how many may still be looked at.
+
+    One that cannot be read does not count: the result is the same as if the catalogue did not have it.
+    """
+
+    def __init__(self, candidates: Sequence[Candidate], most: int) -> None:
+        self._candidates, self._left, self._at = candidates, most, 0
+
+    def next(self) -> Candidate | None:
+        """Return the next scene; None where there are no more, or enough were looked at."""
+        if not self._left or self._at == len(self._candidates):
+            return None
+        self._left -= 1
+        self._at += 1
+        return self._candidates[self._at - 1]
+
+    def give_back(self) -> None:
+        """Say that the last one could not be read."""
+        self._left += 1
+
+
 class PlaceFetcher:
     """Fetches places.
 
@@ -86,11 +108,12 @@ class PlaceFetcher:
         if not keeps and not plan.is_whole:
             return Outcome(plan=plan, reason="season missing")
         rejected: Counter[str] = Counter()
-        chosen = await _all(self._choose(s, 0, rejected) for s in plan.seasons)
+        trials = [_Trial(s.candidates, self._settings.candidates) for s in plan.seasons]
+        chosen = await _all(self._choose(t, rejected) for t in trials)
         if not keeps and None in chosen:
             return Outcome(plan=plan, rejected=rejected, reason="no clear scene")
         taken = await _all(
-            self._take(s, f, rejected) for s, f in zip(plan.seasons, chosen, strict=True) if f is not None
+            self._take(t, f, rejected) for t, f in zip(trials, chosen, strict=True) if f is not None
         )
         have = [t for t in taken if t is not None]
         if not have or (not keeps and len(have) < len(plan.seasons)):
@@ -101,13 +124,15 @@ class PlaceFetcher:
             num_unjudged=sum(p.clear_fraction is None for p in patches),
         )  # fmt: skip
 
-    async def _choose(self, season: SeasonPlan, first: int, rejected: Counter[str]) -> _Found | None:
-        """Return the first scene from the `first`-th on whose classes will do."""
-        for candidate in season.candidates[first:]:
+    async def _choose(self, trial: _Trial, rejected: Counter[str]) -> _Found | None:
+        """Return the next scene whose classes will do."""
+        while (candidate := trial.next()) is not None:
             reason, clear = await self._judge(candidate)
             if reason is None:
                 return _Found(candidate=candidate, clear_fraction=clear)
             rejected[reason] += 1
+            if reason.startswith(UNREADABLE):
+                trial.give_back()
         return None
 
     async def _judge(self, candidate: Candidate) -> tuple[str | None, float | None]:
@@ -124,14 +149,18 @@ class PlaceFetcher:
         limits = {"min_clear": self._settings.min_clear, "max_nodata": self._settings.max_nodata}
         return seen.reason(**limits), seen.clear
 
-    async def _take(self, season: SeasonPlan, found: _Found | None, rejected: Counter[str]) -> _Taken | None:
+    async def _take(self, trial: _Trial, found: _Found | None, rejected: Counter[str]) -> _Taken | None:
         """Return the patch of a season: of the scene that was found, else of the next one that will do."""
         while found is not None:
             try:
                 return await self._cut(found)
             except PixelFault as fault:
-                rejected["nodata" if fault.kind == "nodata" else f"{UNREADABLE}: {fault.kind}"] += 1
-            found = await self._choose(season, season.candidates.index(found.candidate) + 1, rejected)
+                if fault.kind == "nodata":
+                    rejected["nodata"] += 1
+                else:
+                    rejected[f"{UNREADABLE}: {fault.kind}"] += 1
+                    trial.give_back()
+            found = await self._choose(trial, rejected)
         return None
 
     async def _cut(self, found: _Found) -> _Taken:

@@ -6,7 +6,8 @@ The rules, in words: docs/collecting.md.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, overload
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -218,6 +219,8 @@ def seen_m(scene: Scene) -> shapely.Geometry:
     Catalogues make outlines from rasters: straight edges are straight on the raster, not in longitude and latitude,
     where they would be off by hundreds of metres in the middle. So corners are projected and joined anew.
     """
+    if scene.seen is not None:
+        return scene.seen
     if scene not in _SEEN:
         _SEEN[scene] = _seen_m(scene)
     return _SEEN[scene]
@@ -257,13 +260,12 @@ def _plan(
         epsg=best.scenes[0].epsg, left_m=float(best.left_m[row]), top_m=float(best.top_m[row]), size_px=settings.size
     )  # fmt: skip
     start, stop = np.searchsorted(best.place, (row, row + 1))
-    seasons = best.season[start:stop]
-    planned = []
-    for slot in slots:
-        a, b = start + np.searchsorted(seasons, (slot.index, slot.index + 1))
-        found = _candidates(place, slot, best, slice(int(a), int(min(b, a + settings.candidates))), window)
-        planned.append(SeasonPlan(slot=slot, candidates=tuple(found)))
-    return PlacePlan(place=place, order=turn, seasons=tuple(planned), tile=best.name, window=window)
+    bounds = (start + np.searchsorted(best.season[start:stop], range(len(slots) + 1))).tolist()
+    seasons = tuple(
+        SeasonPlan(slot=t, candidates=_Ranked(place, i, best, range(bounds[i], bounds[i + 1]), window))
+        for i, t in enumerate(slots)
+    )
+    return PlacePlan(place=place, order=turn, seasons=seasons, tile=best.name, window=window)
 
 
 def _preference(offer: _Offer, row: int) -> tuple[int, bool, float, float, str]:
@@ -272,9 +274,34 @@ def _preference(offer: _Offer, row: int) -> tuple[int, bool, float, float, str]:
     return -int(offer.served[row]), not offer.holds[row], -coverage, -float(offer.depth_m[row]), offer.name
 
 
-def _candidates(place: Place, slot: Slot, offer: _Offer, pairs: slice, window: Window) -> Iterator[Candidate]:
-    for rank, (scene, share) in enumerate(zip(offer.scene[pairs], offer.coverage[pairs], strict=True)):
-        yield Candidate(
-            place=place.id, place_index=place.index, season=slot.index, rank=rank, scene=offer.scenes[scene],
-            window=window, coverage=float(share),
+class _Ranked(Sequence[Candidate]):
+    """The candidates of a season, each made when it is asked for: plans of a million places would be mostly these."""
+
+    __slots__ = ("_offer", "_pairs", "_place", "_season", "_window")
+
+    def __init__(self, place: Place, season: int, offer: _Offer, pairs: range, window: Window) -> None:
+        self._place, self._season, self._offer, self._window = place, season, offer, window
+        self._pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    @overload
+    def __getitem__(self, rank: int) -> Candidate: ...
+
+    @overload
+    def __getitem__(self, rank: slice) -> Sequence[Candidate]: ...
+
+    def __getitem__(self, rank: int | slice) -> Candidate | Sequence[Candidate]:
+        if isinstance(rank, slice):
+            return [self[i] for i in range(*rank.indices(len(self)))]
+        pair = self._pairs[rank]
+        return Candidate(
+            place=self._place.id, place_index=self._place.index, season=self._season, rank=rank % len(self._pairs),
+            scene=self._offer.scenes[self._offer.scene[pair]], window=self._window,
+            coverage=float(self._offer.coverage[pair]),
         )  # fmt: skip
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # To another process go the candidates alone, not all that the offer knows of other places.
+        return tuple, (list(self),)

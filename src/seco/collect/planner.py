@@ -24,7 +24,6 @@ _SPARE = 0.2
 _LEAST_SPARE = 8
 _MOST_IN_WAVE = 20_000
 """Plans of a wave may have to be put in order, so that all of them are in memory at once."""
-_HEADER_BYTES = 32 * 1024
 _ID_COLUMNS = ("place", "place_id", "id", "name")
 _MAX_ID = 120
 
@@ -83,10 +82,12 @@ class Survey:
         reasons: places without a plan, by reason.
         num_patches: patches to fetch.
         num_scenes: scenes that these are cut from.
+        num_tiles: tiles (or grids) that these are of.
         num_found: scenes that the searches found.
+        num_searched: answers that these came in, by tile, box or grid.
         dropped: items of the catalogue left out, by reason.
         requests: estimate of the requests for pixels.
-        fetched_bytes: estimate of the bytes fetched.
+        fetched_bytes: estimate of the bytes fetched, without headers.
         pixel_bytes: of the patches, as stored before compression.
     """
 
@@ -96,7 +97,9 @@ class Survey:
     reasons: dict[str, int]
     num_patches: int
     num_scenes: int
+    num_tiles: int
     num_found: int
+    num_searched: int
     dropped: dict[str, int]
     requests: int
     fetched_bytes: int
@@ -160,7 +163,8 @@ class Planner:
         """Plan all that will be needed if every pixel is as its metadata say, and count."""
         wanted = self.settings.num_places
         reasons: Counter[str] = Counter()
-        scenes: set[tuple[str, str, str]] = set()
+        scenes: set[str] = set()
+        cost_of: dict[str, np.ndarray] = {}
         num_places = planned = whole = 0
         cost = np.zeros(3)
         for wave in self.waves():
@@ -175,17 +179,21 @@ class Planner:
                     continue
                 planned += 1
                 firsts = [s.candidates[0] for s in plan.seasons if s.candidates]
-                scenes.update(c.scene.key for c in firsts)
-                cost += sum((self._cost_of(c.scene.assets) for c in firsts), np.zeros(3))
+                scenes.update(c.scene.id for c in firsts)
+                # Scenes of a grid have rasters of the same sizes.
+                if firsts and plan.tile not in cost_of:
+                    cost_of[str(plan.tile)] = self._cost_of(firsts[0].scene.assets)
+                cost += len(firsts) * cost_of.get(str(plan.tile), np.zeros(3))
             if wanted is not None and self._enough(planned, whole):
                 break
         per_scene = len(self.search.bands) + 1
         return Survey(
             num_places=num_places, num_planned=planned, num_whole=whole, reasons=dict(reasons.most_common()),
-            num_patches=int(cost[0]), num_scenes=len(scenes), num_found=self.search.num_scenes,
+            num_patches=int(cost[0]), num_scenes=len(scenes), num_tiles=len(cost_of),
+            num_found=self.search.num_scenes, num_searched=self.search.num_answers,
             dropped=dict(self.search.dropped.most_common()),
             requests=int(cost[0] * per_scene + len(scenes) * per_scene),
-            fetched_bytes=int(cost[1] + len(scenes) * per_scene * _HEADER_BYTES), pixel_bytes=int(cost[2]),
+            fetched_bytes=int(cost[1]), pixel_bytes=int(cost[2]),
         )  # fmt: skip
 
     def _enough(self, planned: int, whole: int) -> bool:

@@ -62,6 +62,7 @@ class Rasters:
         self._open: OrderedDict[str, asyncio.Task[Raster]] = OrderedDict()
         self._gone: OrderedDict[str, PixelFault] = OrderedDict()
         self.num_opened = 0
+        self.num_read = 0
 
     async def read(self, asset: Asset, window: PixelWindow) -> np.ndarray:
         """Return `(height, width)` of a raster's stored numbers; beyond its edges nodata.
@@ -75,7 +76,7 @@ class Rasters:
             task = self._opened(asset)
             try:
                 raster = await asyncio.shield(task)
-                return await raster.read(window)
+                pixels = await raster.read(window)
             except PixelFault as fault:
                 if fault.kind not in _AGAIN:
                     raise
@@ -87,6 +88,9 @@ class Rasters:
                     self.wire.counts.given_up[host, fault.kind] += 1
                     raise
                 self.wire.counts.retries += 1
+            else:
+                self.num_read += 1
+                return pixels
         raise AssertionError("unreachable")
 
     def _opened(self, asset: Asset) -> asyncio.Task[Raster]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,12 +14,11 @@ import numpy as np
 
 from seco.collect.api import ApiSource, Box
 from seco.collect.catalogs import Catalog
+from seco.collect.local import Wanted, read_local, scenes_of
 from seco.collect.model import GRID_M, Place, Scene
-from seco.collect.parse import UnusableItemError, parse_item
-from seco.collect.plan import seen_m, unfit
 from seco.collect.settings import Collect
-from seco.collect.sources import Item, file_items, parquet_items
-from seco.collect.store import SceneStore, Spool
+from seco.collect.sources import Item
+from seco.collect.store import SceneStore
 from seco.errors import CatalogError
 from seco.planet.tiles import tiles_covering
 from seco.planet.utm import NORTHERNMOST, SOUTHERNMOST
@@ -26,8 +27,6 @@ from seco.runs import progress
 SEARCH_FOLDER = "search"
 _KEPT_GROUPS = 24
 _M_A_DEGREE = 111_195.0
-
-COLLECTION, BLIND = "of another collection", "footprint outside its own raster"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,13 +65,6 @@ def group_places(places: Sequence[Place], *, size_px: int) -> tuple[list[Group],
     return groups, polar
 
 
-def unsuitable(scene: Scene, settings: Collect, collection: str | None) -> str | None:
-    """Return why a scene does not answer the question, whatever the server was asked; None where it does."""
-    if collection is not None and scene.collection != collection:
-        return COLLECTION
-    return unfit(scene, settings) or (BLIND if seen_m(scene).is_empty else None)
-
-
 class Search:
     """Finds scenes for groups of places and keeps what it found.
 
@@ -85,6 +77,7 @@ class Search:
         dropped: items that were left out, by reason.
         num_scenes: scenes found.
         bands: bands that a scene must have.
+        way: whether it searches by tile or by box; local catalogues by box.
 
     Raises:
         CatalogError: searching by tile was asked of a catalogue that cannot.
@@ -95,23 +88,30 @@ class Search:
         self.catalog, self.settings = catalog, settings
         self.dropped: Counter[str] = Counter()
         self.num_scenes = 0
-        self._by = _way(catalog, settings)
+        self.way = _way(catalog, settings)
         self._store = SceneStore(folder / SEARCH_FOLDER, self._question())
         self._api: ApiSource | None = None
         self._kept: OrderedDict[str, list[Scene]] = OrderedDict()
         self._counted: set[str] = set()
+        self._grids: dict[str, list[str]] = {}
         level: Literal["L1C", "L2A"] = "L1C" if "l1c" in (catalog.collection or "") else "L2A"
         self.bands = settings.band_names(level=level)
+        self._wanted = Wanted(catalog=catalog, settings=settings, bands=self.bands)
 
     @property
     def num_requests(self) -> int:
         """Requests sent to an API so far."""
         return self._api.num_requests if self._api else 0
 
+    @property
+    def num_answers(self) -> int:
+        """Tiles, boxes or grids whose scenes were counted."""
+        return sum(not k.startswith("list-") for k in self._counted)
+
     def _question(self) -> dict[str, Any]:
         settings, catalog = self.settings, self.catalog
         question = {
-            "catalog": catalog.name, "url": catalog.url, "collection": catalog.collection, "by": self._by,
+            "catalog": catalog.name, "url": catalog.url, "collection": catalog.collection, "by": self.way,
             "from": str(settings.days[0]), "to": str(settings.days[1]), "max_cloud": settings.max_cloud,
             "bands": settings.bands,
         }  # fmt: skip
@@ -135,7 +135,7 @@ class Search:
                 self._keep(key, ask())
 
     def _questions(self, groups: Sequence[Group]) -> list[tuple[str, Callable[[], Iterator[Item]]]]:
-        if self._by == "box":
+        if self.way == "box":
             return [(_box_key(g), lambda g=g: self._ask().items(box=g.box)) for g in groups]  # type: ignore[misc]
         tiles = sorted({t for g in groups for t in _tiles(g)})
         return [(t, lambda t=t: self._ask().items(tile=t)) for t in tiles]  # type: ignore[misc]
@@ -146,45 +146,29 @@ class Search:
 
     def _keep(self, key: str, items: Iterable[Item]) -> None:
         dropped: Counter[str] = Counter()
-        self._store.write(key, list(self._scenes(items, dropped)), dropped)
-
-    def _scenes(self, items: Iterable[Item], dropped: Counter[str]) -> Iterator[Scene]:
-        catalog = self.catalog
-        for item, base in items:
-            try:
-                scene = parse_item(
-                    item, catalog=catalog.name, bands=self.bands, collection=catalog.collection, base=base
-                )
-            except UnusableItemError as err:
-                dropped[err.reason] += 1
-                continue
-            reason = unsuitable(scene, self.settings, catalog.collection)
-            if reason is None:
-                yield scene
-            else:
-                dropped[reason] += 1
+        self._store.write(key, list(scenes_of(items, self._wanted, dropped)), dropped)
 
     def _prepare_local(self, groups: Sequence[Group]) -> None:
-        """Read a local catalogue once, and put each scene to every group whose box it touches."""
-        missing = [g for g in groups if not self._store.has(_box_key(g))]
-        if not missing:
-            return
-        boxes = np.array([g.box for g in missing])
-        spool = Spool(self._store.folder)
-        dropped: Counter[str] = Counter()
-        parquet = self.catalog.kind == "parquet"
-        items = parquet_items(self.catalog, self.settings, dropped) if parquet else file_items(self.catalog)
-        for scene in self._scenes(progress(items, "items"), dropped):
-            for i in touching(boxes, scene.footprint.bounds):
-                spool.add(_box_key(missing[i]), scene)
-        for group in missing:
-            # What was dropped belongs to the whole file: it is told once.
-            self._store.write_lines(_box_key(group), spool.take(_box_key(group)), dropped)
-            dropped = Counter()
+        """Read a local catalogue once, and keep the scenes near any group by their grid."""
+        boxes = np.array([g.box for g in groups])
+        name = f"list-{hashlib.sha256(boxes.tobytes()).hexdigest()[:16]}"
+        if not self._store.has(name):
+            read_local(self._wanted, boxes, store=self._store, name=name)
+        about, dropped = self._store.read_lines(name)
+        if name not in self._counted:
+            self._counted.add(name)
+            self.dropped.update(dropped)
+        self._grids = {}
+        for key, *bounds in map(json.loads, about):
+            for i in touching(boxes, bounds):
+                self._grids.setdefault(groups[i].key, []).append(key)
 
     def scenes(self, group: Group) -> list[Scene]:
         """Return the scenes for a group's places, each once; `prepare` comes first."""
-        keys = _tiles(group) if self._by == "tile" else [_box_key(group)]
+        if self.catalog.kind != "api":
+            keys = self._grids.get(group.key, [])
+        else:
+            keys = _tiles(group) if self.way == "tile" else [_box_key(group)]
         found = [self._read(k) for k in keys]
         return list({s.key: s for scenes in found for s in scenes}.values())
 
@@ -226,7 +210,9 @@ def touching(boxes: np.ndarray, one: Sequence[float]) -> np.ndarray:
     """Return which boxes share ground with one; one wider than half the globe crosses the date line."""
     west, south, east, north = one
     if east - west < 180:
-        beside = (boxes[:, 0] <= east) & (boxes[:, 2] >= west)
+        # Some catalogues write longitudes beyond 180 degrees where a scene crosses the date line.
+        turns = np.array([[-360.0], [0.0], [360.0]])
+        beside = ((boxes[:, 0] <= east + turns) & (boxes[:, 2] >= west + turns)).any(axis=0)
     else:
         beside = (boxes[:, 2] >= east) | (boxes[:, 0] <= west) | (np.abs(boxes[:, [0, 2]]) > 174).any(axis=1)
     return np.flatnonzero(beside & (boxes[:, 1] <= north) & (boxes[:, 3] >= south))

@@ -51,7 +51,9 @@ class Collect:
     edge: Literal["whole", "pad"] = setting(
         "whole", "a patch that no tile holds whole: turn the place down, or pad with nodata"
     )
-    candidates: int = setting(4, "most scenes to try for a season of a place")
+    candidates: int = setting(
+        4, "most scenes to look at for a season of a place; unreadable ones do not count"
+    )
     search: Literal["auto", "tile", "box"] = setting(
         "auto", "search by tile, or by bounding boxes of groups of places; auto: what the catalogue can do"
     )
@@ -59,6 +61,10 @@ class Collect:
     concurrency: int = setting(32, "requests at once")
     retries: int = setting(5, "most attempts again at a request that failed for a while")
     timeout_s: float = setting(60.0, "longest wait for an answer, seconds")
+    scheduler: str | None = setting(
+        None,
+        "address of a dask scheduler, tcp://host:8786: its workers fetch; concurrency is then that of each worker",
+    )
     hosts: Literal["public", "private"] = setting(
         "public", "whether addresses of private networks, this machine's included, may be asked"
     )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import shapely
 
 from seco.collect.catalogs import Catalog
 from seco.collect.plan import CLOUDY, OTHER_DAYS
@@ -19,49 +24,172 @@ Item = tuple[Any, str | None]
 
 MAX_JSON_BYTES = 512 * 2**20
 _BATCH_ROWS = 2_000
+_PART_ROWS = 10_000
+_BOX = ("bbox.xmin", "bbox.ymin", "bbox.xmax", "bbox.ymax")
 _TOP = {"type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection"}
 _NEEDED = (
-    "id", "collection", "geometry", "assets", "datetime", "start_datetime", "platform", "tileId", "processing:version",
-    "earthsearch:boa_offset_applied", "eopf:datatake_id",
+    "id", "collection", "geometry", "bbox", "assets", "datetime", "start_datetime", "platform", "tileId",
+    "processing:version", "earthsearch:boa_offset_applied", "eopf:datatake_id",
 )  # fmt: skip
 _NEEDED_OF = ("proj:", "mgrs:", "grid:", "eo:cloud", "s2:")
+_NEEDED_OF_ASSETS = (
+    "href", "type", "roles", "eo:bands", "bands", "raster:bands", "data_type", "nodata", "scale", "offset",
+)  # fmt: skip
+_NEEDED_OF_ASSETS_TOO = ("proj:", "raster:")
 
 
-def parquet_items(catalog: Catalog, settings: Collect, dropped: Counter[str]) -> Iterator[Item]:
-    """Yield the items of a stac-geoparquet file that are of the days asked and not too cloudy, in batches.
+class Near:
+    """Which boxes may lie near one of many others, by cells of a degree.
 
-    The others are counted in `dropped`.
+    Args:
+        boxes: west, south, east and north of each, none across the date line.
+    """
+
+    def __init__(self, boxes: np.ndarray) -> None:
+        cells = np.zeros((180, 360), np.int64)
+        for west, south, east, north in boxes:
+            rows, columns = (slice(*_cells(a, b, n)) for a, b, n in ((south, north, 90), (west, east, 180)))
+            cells[rows, columns] = 1
+        self._below = np.zeros((181, 361), np.int64)
+        self._below[1:, 1:] = cells.cumsum(axis=0).cumsum(axis=1)
+
+    def touches(self, west: np.ndarray, south: np.ndarray, east: np.ndarray, north: np.ndarray) -> np.ndarray:
+        """Return which boxes may; those across the date line, or that are none, always may."""
+        usual = (west <= east) & (east - west < 180) & (west >= -180) & (east <= 180)
+        usual &= (south <= north) & (south >= -90) & (north <= 90)
+        spans = [np.where(usual, v, 0) for v in (west, south, east, north)]
+        left, right = _cells(spans[0], spans[2], 180)
+        low, high = _cells(spans[1], spans[3], 90)
+        sums = self._below
+        inside = sums[high, right] - sums[low, right] - sums[high, left] + sums[low, left]
+        return (inside > 0) | ~usual
+
+
+def _cells(low: Any, high: Any, half: int) -> tuple[Any, Any]:
+    """Return the first cell that a span touches, and the one after its last."""
+    first = np.clip(np.floor(low) + half, 0, 2 * half - 1).astype(int)
+    return first, np.clip(np.floor(high) + half, 0, 2 * half - 1).astype(int) + 1
+
+
+def parquet_parts(catalog: Catalog, settings: Collect, near: Near) -> tuple[list[tuple[int, ...]], int]:
+    """Return the row groups of a stac-geoparquet file in parts to read one by one, and the number of their rows.
+
+    Row groups whose statistics say that they hold nothing near the places and of the days asked are left out.
+
+    Raises:
+        CatalogError: the file is missing or damaged.
+    """
+    with _parquet(catalog) as file:
+        about = file.metadata
+        wanted = [i for i in range(about.num_row_groups) if _may_hold(about.row_group(i), settings, near)]
+        sizes = [about.row_group(i).num_rows for i in wanted]
+    parts: list[list[int]] = []
+    held = _PART_ROWS
+    for number, size in zip(wanted, sizes, strict=True):
+        if held + size > _PART_ROWS:
+            parts.append([])
+            held = 0
+        parts[-1].append(number)
+        held += size
+    return [tuple(p) for p in parts], sum(sizes)
+
+
+def parquet_items(
+    catalog: Catalog, settings: Collect, dropped: Counter[str], *, near: Near, part: tuple[int, ...]
+) -> Iterator[Item]:
+    """Yield the items of some row groups that lie near places, are of the days asked and not too cloudy.
+
+    Columns that nobody needs are not read. Items that lie near but are left out are counted in `dropped`.
 
     Raises:
         CatalogError: the file is missing or damaged, or holds no STAC items.
     """
+    with _parquet(catalog) as file:
+        path = Path(catalog.url).resolve()
+        columns = _columns(file.schema_arrow, path)
+        for batch in file.iter_batches(_BATCH_ROWS, row_groups=part, columns=columns):
+            for row in _wanted_rows(batch, settings, dropped, near).to_pylist():
+                yield _item_of_row(row), str(path)
+
+
+@contextmanager
+def _parquet(catalog: Catalog) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = Path(catalog.url).resolve()
     try:
-        file = pq.ParquetFile(path)
-        names = [n for n in file.schema_arrow.names if n in _NEEDED or n.startswith(_NEEDED_OF)]
-        missing = {"id", "geometry", "assets", "datetime"} - set(names)
-        if missing:
-            raise CatalogError(
-                f"catalogue {path}: no column {', '.join(sorted(missing))}; give a stac-geoparquet file"
-            )
-        for batch in file.iter_batches(_BATCH_ROWS, columns=names):
-            for row in _wanted_rows(batch, settings, dropped).to_pylist():
-                yield _item_of_row(row), str(path)
+        with pq.ParquetFile(path) as file:
+            yield file
     except (OSError, pa.ArrowException) as err:
         raise CatalogError(
             f"cannot read catalogue {path}: {' '.join(str(err).split())[:200]}; give a stac-geoparquet file"
         ) from err
 
 
-def _wanted_rows(batch: Any, settings: Collect, dropped: Counter[str]) -> Any:
+def _columns(schema: Any, path: Path) -> list[str]:
+    """Return the columns to read, those of assets one by one."""
+    import pyarrow as pa
+
+    names = [n for n in schema.names if n in _NEEDED or n.startswith(_NEEDED_OF)]
+    missing = {"id", "geometry", "assets", "datetime"} - set(names)
+    if missing:
+        raise CatalogError(
+            f"catalogue {path}: no column {', '.join(sorted(missing))}; give a stac-geoparquet file"
+        )
+    assets = schema.field("assets").type
+    if not pa.types.is_struct(assets):
+        return names
+    inner = [
+        f"assets.{key.name}.{field.name}"
+        for key in assets if pa.types.is_struct(key.type)
+        for field in key.type
+        if field.name in _NEEDED_OF_ASSETS or field.name.startswith(_NEEDED_OF_ASSETS_TOO)
+    ]  # fmt: skip
+    return [*(n for n in names if n != "assets"), *inner]
+
+
+def _may_hold(group: Any, settings: Collect, near: Near) -> bool:
+    """Tell by a row group's statistics whether it can hold an item that is wanted; without statistics it can."""
+    low, high = {}, {}
+    for i in range(group.num_columns):
+        column = group.column(i)
+        if (
+            column.path_in_schema in ("datetime", *_BOX)
+            and column.is_stats_set
+            and column.statistics.has_min_max
+        ):
+            low[column.path_in_schema], high[column.path_in_schema] = (
+                column.statistics.min,
+                column.statistics.max,
+            )
+    first, last = settings.days
+    when = low.get("datetime"), high.get("datetime")
+    if isinstance(when[0], dt.datetime) and isinstance(when[1], dt.datetime):
+        # A day to spare at either end, whatever the time zone.
+        day = dt.timedelta(days=1)
+        if when[1].date() < first - day or when[0].date() > last + day:
+            return False
+    if all(name in low for name in _BOX):
+        west, south = (np.array([low[n]]) for n in _BOX[:2])
+        east, north = (np.array([high[n]]) for n in _BOX[2:])
+        return bool(near.touches(west, south, east, north)[0])
+    return True
+
+
+def _wanted_rows(batch: Any, settings: Collect, dropped: Counter[str], near: Near) -> Any:
     """Leave out what need not be looked at; what cannot be judged here stays, since all is judged again."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     first, last = (pa.scalar(d, pa.date32()) for d in settings.days)
+    if "bbox" in batch.schema.names:
+        box = batch["bbox"]
+        if pa.types.is_struct(box.type) and all(box.type.get_field_index(n[5:]) >= 0 for n in _BOX):
+            sides = [
+                np.asarray(pc.struct_field(box, n[5:]).cast(pa.float64()).fill_null(np.nan)) for n in _BOX
+            ]
+            batch = batch.filter(pa.array(near.touches(*sides)))
     if pa.types.is_timestamp(batch.schema.field("datetime").type):
         day = pc.cast(batch["datetime"], pa.date32(), safe=False)
         batch = _keep(
@@ -83,10 +211,8 @@ def _keep(batch: Any, mask: Any, reason: str, dropped: Counter[str]) -> Any:
 
 
 def _item_of_row(row: Mapping[str, Any]) -> Any:
-    import shapely
-
     try:
-        geometry = shapely.geometry.mapping(shapely.from_wkb(row["geometry"]))
+        geometry: Any = shapely.from_wkb(row["geometry"])
     except (TypeError, shapely.errors.ShapelyError):
         geometry = None  # counted as an item without footprint
     given = row["assets"]

@@ -9,40 +9,52 @@ import hashlib
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import shapely
 
-from seco.collect.model import Asset, Scene
+from seco.collect.model import Asset, LaterAssets, Scene
+from seco.collect.plan import seen_m
 from seco.errors import CatalogError, DatasetError
 from seco.runs import write_atomic, write_json
 
-VERSION = 1
+VERSION = 2
 _INFO = "search.json"
 
 
-def scene_to_json(scene: Scene) -> dict[str, Any]:
-    """Return a scene as plain values."""
-    return {
-        **{f.name: getattr(scene, f.name) for f in dataclasses.fields(Scene)},
+_FIELDS = tuple(
+    f.name for f in dataclasses.fields(Scene) if f.name not in ("datetime", "footprint", "seen", "assets")
+)
+_HEX = partial(shapely.to_wkb, hex=True)
+
+
+def scene_to_line(scene: Scene) -> str:
+    """Return a scene as two JSON texts with a tab between: what a plan needs, and all assets."""
+    head = {
+        **{name: getattr(scene, name) for name in _FIELDS},
         "datetime": scene.datetime.isoformat(),
-        "footprint": shapely.to_wkb(scene.footprint, hex=True),
-        "assets": [a.to_json() for a in scene.assets.values()],
+        "footprint": _HEX(scene.footprint),
+        "seen": _HEX(seen_m(scene)),
+        "finest": scene.finest.to_json(),
     }
+    # JSON has no tabs but as spaces between its parts, and `dumps` writes none.
+    return f"{json.dumps(head)}\t{json.dumps([a.to_json() for a in scene.assets.values()])}"
 
 
-def scene_from_json(values: dict[str, Any]) -> Scene:
-    """Build a scene from `scene_to_json`'s answer."""
-    assets = [Asset.from_json(a) for a in values["assets"]]
+def scene_from_line(line: str) -> Scene:
+    """Build a scene from `scene_to_line`'s answer."""
+    head, assets = line.split("\t")
+    values = json.loads(head)
     return Scene(
-        **{
-            **values,
-            "datetime": dt.datetime.fromisoformat(values["datetime"]),
-            "footprint": shapely.from_wkb(values["footprint"]),
-            "assets": {a.band: a for a in assets},
-        }
+        **{name: values[name] for name in _FIELDS},
+        datetime=dt.datetime.fromisoformat(values["datetime"]),
+        footprint=shapely.from_wkb(values["footprint"]),
+        seen=shapely.from_wkb(values["seen"]),
+        assets=LaterAssets(assets, Asset.from_json(values["finest"])),
     )
 
 
@@ -72,7 +84,7 @@ class SceneStore:
 
     def write(self, group: str, scenes: Iterable[Scene], dropped: Counter[str]) -> int:
         """Keep what a search found, and how many items it dropped for which reason; return the number of scenes."""
-        return self.write_lines(group, [json.dumps(scene_to_json(s)) for s in scenes], dropped)
+        return self.write_lines(group, [scene_to_line(s) for s in scenes], dropped)
 
     def write_lines(self, group: str, lines: Sequence[str], dropped: Counter[str]) -> int:
         """Do as `write`, with scenes that are lines already."""
@@ -86,15 +98,29 @@ class SceneStore:
         Raises:
             DatasetError: the file is damaged.
         """
-        file = self._file(group)
+        with self._damage(group):
+            lines, dropped = self._lines(group)
+            return [scene_from_line(line) for line in lines], dropped
+
+    def read_lines(self, group: str) -> tuple[list[str], Counter[str]]:
+        """Do as `read`, without making scenes of lines."""
+        with self._damage(group):
+            return self._lines(group)
+
+    def _lines(self, group: str) -> tuple[list[str], Counter[str]]:
+        head, *lines = gzip.decompress(self._file(group).read_bytes()).decode().splitlines()
+        return lines, Counter(json.loads(head)["dropped"])
+
+    @contextmanager
+    def _damage(self, group: str) -> Iterator[None]:
         try:
-            head, *lines = gzip.decompress(file.read_bytes()).decode().splitlines()
-            return [scene_from_json(json.loads(line)) for line in lines], Counter(json.loads(head)["dropped"])
+            yield
         except (
             OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, CatalogError, shapely.errors.ShapelyError
         ) as err:  # fmt: skip
             raise DatasetError(
-                f"search result {file} is damaged ({type(err).__name__}); delete it, and it will be searched again"
+                f"search result {self._file(group)} is damaged ({type(err).__name__}); remove {self.folder}, and all is "
+                "searched again"
             ) from err
 
 
@@ -106,7 +132,7 @@ class Spool:
         most_lines: lines in memory.
     """
 
-    def __init__(self, folder: Path, *, most_lines: int = 5_000) -> None:
+    def __init__(self, folder: Path, *, most_lines: int = 40_000) -> None:
         self._folder, self._most = folder, most_lines
         self._waiting: dict[str, list[str]] = {}
         self._num = 0
@@ -117,9 +143,9 @@ class Spool:
         except OSError as err:
             raise DatasetError(f"cannot write {folder}: {err}; choose another folder") from err
 
-    def add(self, group: str, scene: Scene) -> None:
-        """Put a scene to a group."""
-        self._waiting.setdefault(group, []).append(json.dumps(scene_to_json(scene)))
+    def add(self, group: str, line: str) -> None:
+        """Put a scene, as a line, to a group."""
+        self._waiting.setdefault(group, []).append(line)
         self._num += 1
         if self._num >= self._most:
             self._flush()

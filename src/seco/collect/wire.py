@@ -46,6 +46,11 @@ class Counts:
     faults: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     given_up: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
 
+    def add(self, other: Counts) -> None:
+        """Count what another wire counted."""
+        for field in dataclasses.fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values; faults are lists of host, kind and number."""
         return {

@@ -6,6 +6,7 @@ from typing import Any
 
 from seco import config as configs
 from seco.commands._common import json_flag
+from seco.commands.collect_plan import rate_flag, show
 from seco.runs import print_table, write_rows
 
 
@@ -19,10 +20,18 @@ def collect(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     parser.add_argument(
         "--pictures", choices=("yes", "no"), default="yes", help="draw a map and a sheet at the end (default: yes)"
     )  # fmt: skip
+    parser.add_argument(
+        "--estimate", action="store_true",
+        help="plan, and say what it costs (searches, requests, bytes, hours, disk); no pixels are fetched",
+    )  # fmt: skip
+    rate_flag(parser)
     configs.add_arguments(parser, Collect)
     json_flag(parser)
     args = parser.parse_args(argv)
     settings = configs.from_args(Collect, args)
+    if args.estimate:
+        show(settings, args.out, rate=args.rate, as_json=False)
+        return 0
     from seco.collect import collecting
     from seco.collect.display import Display
 

@@ -40,6 +40,34 @@ def import_(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     return 0
 
 
+def export(parser: argparse.ArgumentParser, argv: list[str]) -> int:
+    """`seco dataset export KIND DATASET OUT`: flags are the exporter's own."""
+    from seco.data import exporting
+    from seco.data.dataset import open_dataset
+
+    names = exporting.names()
+    if not argv or argv[0] in ("-h", "--help"):
+        lines = [f"  {n:<12} {exporting.find(n).HELP}" for n in names]
+        print("usage: seco dataset export KIND DATASET OUT [settings]\n\nkinds:\n" + "\n".join(lines))
+        print(
+            f"\n`seco dataset export KIND --help` lists its settings\nexample: {exporting.find(names[0]).EXAMPLE}"
+        )
+        return 0
+    exporter = exporting.find(argv[0])
+    parser.prog += f" {argv[0]}"
+    parser.description = exporter.HELP[0].upper() + exporter.HELP[1:] + "."
+    parser.epilog = f"example: {exporter.EXAMPLE}"
+    parser.add_argument("dataset", type=Path, help="dataset to read")
+    parser.add_argument("out", type=Path, help="folder to make")
+    configs.add_arguments(parser, exporter.Options)
+    args = parser.parse_args(argv[1:])
+    report = exporter.run(open_dataset(args.dataset), args.out, configs.from_args(exporter.Options, args))
+    for note in report.notes:
+        print(f"note: {note}")
+    print(f"{args.out}: {report.num_places} places, {report.num_patches} patches, {report.num_files} files")
+    return 0
+
+
 def info(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """`seco dataset info DATASET`."""
     import numpy as np

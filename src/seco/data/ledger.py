@@ -12,7 +12,8 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -53,6 +54,31 @@ class Mark:
     missed_bytes: int = 0
 
 
+def ledger_of(out: Path) -> Path:
+    """Return the folder of what a run at `out` keeps until the dataset is whole."""
+    return out.with_name(out.name + ".partial") / LEDGER_FOLDER
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Keep other processes from the ledger of `out`, whose folder must exist.
+
+    Raises:
+        DatasetError: another process has it.
+    """
+    number = os.open(ledger_of(out) / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as err:
+            raise DatasetError(
+                f"{out}.partial is being written by another process; wait for it, or choose another folder"
+            ) from err
+        yield
+    finally:
+        os.close(number)
+
+
 class LedgerWriter:
     """Streams whole places into a dataset that survives `kill -9`; the same call on the same folder goes on.
 
@@ -81,13 +107,13 @@ class LedgerWriter:
         self.settings: dict[str, Any] = json.loads(json.dumps(settings, sort_keys=True, default=str))
         self.mark = Mark()
         self.layout: Layout | None = None
-        self._folder = self.partial / LEDGER_FOLDER
+        self._folder = ledger_of(out)
         self._planes: list[list[np.ndarray]] = []
         self._rows: list[dict[str, Any]] = []
         self._marks: list[Mark] = []
         self._shards = 0
         self._missed: io.BufferedWriter | None = None
-        self._lock: int | None = None
+        self._lock = ExitStack()
 
     def __enter__(self) -> LedgerWriter:
         """Begin, or go on with what is committed.
@@ -99,7 +125,7 @@ class LedgerWriter:
         require_new(self.out)
         with disk_errors(self.out):
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._take_lock()
+            self._lock.enter_context(held(self.out))
             try:
                 self._open()
             except BaseException:
@@ -113,24 +139,11 @@ class LedgerWriter:
         """Let go of the folder; what is committed stays."""
         self._release()
 
-    def _take_lock(self) -> None:
-        self._lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as err:
-            os.close(self._lock)
-            self._lock = None
-            raise DatasetError(
-                f"{self.partial} is being written by another process; wait for it, or choose another folder"
-            ) from err
-
     def _release(self) -> None:
         if self._missed is not None:
             self._missed.close()
             self._missed = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.close()
 
     def _open(self) -> None:
         file = self._folder / _LEDGER

@@ -1,10 +1,12 @@
 """A planet of numbers for tests of collecting: every pixel follows from where, when and which band; and runs in children."""
 
 import datetime as dt
+import json
 import signal
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from seco.collect.collecting import collect
 from seco.collect.faults import Patience
@@ -42,6 +44,24 @@ def settings(places: Path, catalog: Path, **changed) -> Collect:
             "min_clear": 0.8, **changed,
         }
     )  # fmt: skip
+
+
+def take(planet: Path, catalog: Path, out: Path, **changed):
+    """Collect from a planet's catalogue, impatiently."""
+    return collect(settings(planet / "places.csv", catalog, **changed), out, patience=PATIENT)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """The bytes of pixels, and the rows of the index; of dataset.json all but what names the catalogue."""
+    found = {
+        str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if "/archive/" in str(p) and p.is_file()
+    }  # fmt: skip
+    found["rows"] = json.dumps(pq.read_table(out / "index.parquet").to_pylist(), default=str)
+    meta = json.loads((out / "dataset.json").read_text())
+    for name in ("catalog", "catalog_url"):
+        del meta["provenance"]["options"][name]
+    del meta["checksum"], meta["licence"], meta["provenance"]["source"]
+    return found | {"meta": meta}
 
 
 def small_shards() -> None:

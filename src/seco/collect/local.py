@@ -1,0 +1,132 @@
+"""Items to the scenes that a search wants; and a local catalogue read once, whole, on all cores where it is large."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from seco.collect.catalogs import Catalog
+from seco.collect.model import Scene
+from seco.collect.parse import UnusableItemError, parse_item
+from seco.collect.plan import seen_m, unfit
+from seco.collect.settings import Collect
+from seco.collect.sources import Item, Near, file_items, parquet_items, parquet_parts
+from seco.collect.store import SceneStore, Spool, scene_to_line
+from seco.planet.workers import in_order, num_cores
+from seco.runs import progress
+
+COLLECTION, BLIND = "of another collection", "footprint outside its own raster"
+_ROWS_FOR_PROCESSES = 50_000
+
+Box = tuple[float, float, float, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a search wants.
+
+    Attributes:
+        catalog: where.
+        settings: days, cloud.
+        bands: bands that a scene must have.
+    """
+
+    catalog: Catalog
+    settings: Collect
+    bands: tuple[str, ...]
+
+
+def unsuitable(scene: Scene, settings: Collect, collection: str | None) -> str | None:
+    """Return why a scene does not answer the question, whatever the server was asked; None where it does."""
+    if collection is not None and scene.collection != collection:
+        return COLLECTION
+    return unfit(scene, settings) or (BLIND if seen_m(scene).is_empty else None)
+
+
+def scenes_of(items: Iterable[Item], wanted: Wanted, dropped: Counter[str]) -> Iterator[Scene]:
+    """Yield the scenes of items that are wanted; count the others by reason."""
+    catalog = wanted.catalog
+    for item, base in items:
+        try:
+            scene = parse_item(
+                item, catalog=catalog.name, bands=wanted.bands, collection=catalog.collection, base=base
+            )
+        except UnusableItemError as err:
+            dropped[err.reason] += 1
+            continue
+        reason = unsuitable(scene, wanted.settings, catalog.collection)
+        if reason is None:
+            yield scene
+        else:
+            dropped[reason] += 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Scenes of a part of a catalogue, as the store's lines, with grid and bounds of each; and what was dropped."""
+
+    found: list[tuple[str, Box, str]]
+    dropped: Counter[str]
+
+
+def read_local(wanted: Wanted, boxes: np.ndarray, *, store: SceneStore, name: str) -> None:
+    """Read a local catalogue, and keep the scenes near any of the boxes by their grid.
+
+    Args:
+        wanted: what is wanted of it.
+        boxes: west, south, east and north of each group of places.
+        store: where to keep it.
+        name: of the list of grids, written last: each a line, its group in the store and its bounds.
+
+    Raises:
+        CatalogError: the catalogue is missing or damaged.
+    """
+    spool = Spool(store.folder)
+    grids: dict[str, Box] = {}
+    dropped: Counter[str] = Counter()
+    for part in _parts(wanted, Near(boxes)):
+        dropped.update(part.dropped)
+        for grid, box, line in part.found:
+            key = f"grid-{name}-{grid.replace(':', '_')}"
+            spool.add(key, line)
+            other = grids.get(key, box)
+            grids[key] = (*map(min, box[:2], other[:2]), *map(max, box[2:], other[2:]))  # type: ignore[assignment]
+    for key in grids:
+        store.write_lines(key, spool.take(key), Counter())
+    store.write_lines(name, [json.dumps([k, *b]) for k, b in sorted(grids.items())], dropped)
+
+
+def _parts(wanted: Wanted, near: Near) -> Iterator[_Part]:
+    if wanted.catalog.kind != "parquet":
+        yield _part(wanted, _near_only(file_items(wanted.catalog), near), Counter())
+        return
+    parts, num_rows = parquet_parts(wanted.catalog, wanted.settings, near)
+    jobs = min(num_cores(), len(parts)) if num_rows >= _ROWS_FOR_PROCESSES else 1
+    work = in_order(partial(_parquet_part, wanted, near), parts, jobs=jobs, what="reads the catalogue")
+    yield from progress(work, "reads the catalogue", total=len(parts))
+
+
+def _parquet_part(wanted: Wanted, near: Near, part: tuple[int, ...]) -> _Part:
+    dropped: Counter[str] = Counter()
+    items = parquet_items(wanted.catalog, wanted.settings, dropped, near=near, part=part)
+    return _part(wanted, items, dropped)
+
+
+def _part(wanted: Wanted, items: Iterable[Item], dropped: Counter[str]) -> _Part:
+    scenes = scenes_of(items, wanted, dropped)
+    return _Part(found=[(s.grid, s.footprint.bounds, scene_to_line(s)) for s in scenes], dropped=dropped)
+
+
+def _near_only(items: Iterator[Item], near: Near) -> Iterator[Item]:
+    """Leave out items whose box says that they are far from all places, as is done for parquet."""
+    for item, base in items:
+        box: Any = item.get("bbox") if isinstance(item, dict) else None
+        is_box = isinstance(box, list) and len(box) == 4 and all(isinstance(v, (int, float)) for v in box)
+        if not is_box or near.touches(*(np.array([v], float) for v in box))[0]:
+            yield item, base
