@@ -35,7 +35,7 @@ class Command:
 COMMANDS = (
     Command(
         words=("demo",), function="demo.demo",
-        help="the whole way on real imagery: dataset, views, pre-training, evaluation, a page about it",
+        help="the whole way, from imagery to one page about it: some minutes on two cores; goes on after a stop",
         example="seco demo --out demo-out",
     ),
     Command(

@@ -14,6 +14,8 @@ from seco.runs import CONFIG_NAME, cache_folder, write_rows
 TASKS = ("landcover", "climate", "season", "place")
 PLANET_TASKS = ("label", "climate", "season", "place")
 PLANET_DATES, PLANET_PX = 6, 66
+STUDY_STEPS = 500
+"""Steps of the shortest study in docs/results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,15 +24,15 @@ class Demo:
 
     source: Literal["auto", "bluemarble", "planet"] = setting(
         "auto",
-        "bluemarble: real imagery; planet: a simulated Earth, which needs no network; "
-        "auto: the planet where Blue Marble can neither be found nor fetched",
+        "bluemarble: NASA's monthly mosaics, real imagery; planet: a simulated Earth, which needs no network; "
+        "auto: Blue Marble, or the planet where it can neither be found nor fetched",
     )
     data: Path | None = setting(
         None,
-        "folder of the twelve mosaics; default: $SECO_DATA/bluemarble, else fetched once from NASA (21 MB)",
+        "folder of the twelve Blue Marble mosaics; else $SECO_DATA/bluemarble, or fetched once from NASA (21 MB)",
     )
-    num_places: int = setting(1500, "places to cut", flag="--places")
-    steps: int = setting(240, "pre-training steps")
+    num_places: int = setting(1500, "places to cut, around the world's cities", flag="--places")
+    steps: int = setting(240, "pre-training steps; more take longer and come to more")
     batch_size: int = setting(32, "places a step")
     encoder: str = setting("resnet18", "any timm model")
     seed: int = setting(0, "seed of places, weights and views")
@@ -116,11 +118,15 @@ def run_demo(demo: Demo, out: Path, *, say: Callable[[str], None] = print) -> li
     made.append(_draw_scores(rows, pictures / "scores.png"))
     stage("report: what it saw, learnt and came to, on one page")
     page = _report(demo, out)
-    stage("done")
-    for picture in made:
-        say(f"picture: {picture}")
-    say(f"encoder: {out / 'seco'}    scores: {out / 'scores.json'}")
-    say(f"report: {page}")
+    stage("done; on places that it never trained on, in percent:")
+    for line in _came_to(out):
+        say(f"  {line}")
+    if demo.steps < STUDY_STEPS:
+        say(f"  {demo.steps} steps show the way, not how far it leads: docs/results has longer runs")
+    say(f"pictures: {pictures} ({', '.join(p.name for p in made)})")
+    say(f"encoder:  {out / 'seco'}    (seco export, seco evaluate, seco finetune take it)")
+    say(f"scores:   {out / 'scores.json'}")
+    say(f"report:   {page}    (a page for your browser, complete in itself; --open opens it)")
     return rows
 
 
@@ -188,12 +194,14 @@ def _draw_curves(run: Path, out: Path) -> Path:
 def _evaluate(
     demo: Demo, folder: Path, run: Path, tasks: Sequence[str], say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
+    from seco.data.dataset import open_dataset
     from seco.probes import evaluation
     from seco.report.scores import print_scores
     from seco.use.load import load_encoder
 
     names = (str(run), f"random:{demo.encoder}", "colour")
-    encoders = [load_encoder(n, device=demo.device) for n in names]
+    bands = open_dataset(folder).meta.bands
+    encoders = [load_encoder(n, bands=bands, device=demo.device) for n in names]
     rows: list[dict[str, Any]] = []
     for name in tasks:
         task = evaluation.find(name)
@@ -224,6 +232,15 @@ def _report(demo: Demo, out: Path) -> Path:
     page = write_report([out / "seco"], report_page(out).parent, settings, say=_silent)
     assert page == report_page(out)
     return page
+
+
+def _came_to(out: Path) -> list[str]:
+    """Return what the run came to, a line a question, as the page's cards say it."""
+    from seco.report.compare import in_words
+    from seco.report.facts import read_runs
+    from seco.report.rows import find_scores
+
+    return in_words(find_scores(read_runs([out / "seco"]), [out / "scores.json"]))
 
 
 def _silent(line: str) -> None:

@@ -14,7 +14,11 @@ def demo(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     from seco.demo import Demo, report_page, run_demo
 
     parser.add_argument(
-        "--out", type=Path, default=Path("demo-out"), help="folder for everything (default: demo-out)"
+        "--out",
+        type=Path,
+        default=Path("demo-out"),
+        metavar="DIR",
+        help="folder for everything; the same command goes on after a stop (default: demo-out)",
     )
     configs.add_arguments(parser, Demo)
     json_flag(parser)

@@ -27,7 +27,7 @@ def report(parser: argparse.ArgumentParser, argv: list[str]) -> int:
 
 def open_flag(parser: argparse.ArgumentParser) -> None:
     """Add the flag that opens the page."""
-    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.add_argument("--open", action="store_true", help="open the page in the browser when it is made")
 
 
 def show(page: Path) -> None:
@@ -35,4 +35,6 @@ def show(page: Path) -> None:
     import webbrowser
 
     if not webbrowser.open(page.resolve().as_uri()):
-        print(f"no browser to open; the page is {page.resolve()}")
+        print(
+            f"there is no browser here to open; the page is {page.resolve()}, one file that can be copied anywhere"
+        )

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from seco.errors import TaskError
 from seco.nets.encoder import FeatureExtractor
-from seco.probes.result import TaskResult
+from seco.probes.result import Headline, TaskResult
 from seco.probes.scores import bootstrap
 
 SAME = ("encoder", "task", "probe", "metric", "output", "protocol", "shots")
@@ -29,12 +29,14 @@ class Task(Protocol):
         NAME: the module's name.
         HELP: one line.
         EXAMPLE: a command.
+        HEADLINE: what a page says of it.
         Options: frozen keyword-only dataclass of settings, with defaults for all.
     """
 
     NAME: str
     HELP: str
     EXAMPLE: str
+    HEADLINE: Headline
     Options: type[Any]
 
     def run(self, encoder: FeatureExtractor, data: Path, options: Any) -> TaskResult:
@@ -56,6 +58,11 @@ def find(name: str) -> Task:
     if name not in names():
         raise TaskError(f"no task {name!r}; known: {', '.join(names())}")
     return cast(Task, importlib.import_module(f"seco.tasks.{name}"))
+
+
+def headline(name: str) -> Headline | None:
+    """Return what a page says of a task; None of one that this version does not know."""
+    return find(name).HEADLINE if name in names() else None
 
 
 def evaluate(encoders: Sequence[FeatureExtractor], task: str, data: Path, options: Any = None) -> TaskResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -59,6 +59,40 @@ class Row:
         return {
             k: float(f"{v:.{SIGNIFICANT_DIGITS}g}") if isinstance(v, float) else v for k, v in out.items()
         }
+
+
+METRIC_WORDS = {
+    "accuracy": "accuracy", "map": "mean average precision", "cmc@1": "right at first", "cmc@5": "right among 5",
+    "cmc@10": "right among 10", "auc": "area under the ROC curve", "ap": "average precision", "miou": "mean IoU",
+    "f1": "F1", "precision": "precision", "recall": "recall", "iou": "IoU", "map_micro": "micro average precision",
+    "map_macro": "macro average precision", "lrap": "label ranking average precision",
+}  # fmt: skip
+"""The metrics of the schema, in words."""
+
+
+def metric_words(metric: str) -> str:
+    """Return a metric in words, one of a class or city (`iou:water`) with its name; one that is not known as it is."""
+    kind, _, of = metric.partition(":")
+    return METRIC_WORDS.get(kind, kind) + (f" of {of}" if of else "")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Headline:
+    """What a page says of a task before all else: its question, and the one number that sums it up.
+
+    Attributes:
+        title: the question, a few words.
+        probe, metric: of the rows that hold the number.
+        words: what the number is, as a sentence's end.
+        asks: `skill`, where more is better; `kept`, where the number says what an encoder keeps, which it may be meant to
+            forget.
+    """
+
+    title: str
+    probe: str
+    metric: str
+    words: str
+    asks: Literal["skill", "kept"] = "skill"
 
 
 PREDICTION_SCHEMA = pa.schema(

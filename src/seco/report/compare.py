@@ -1,229 +1,178 @@
-"""Result rows: found, checked, put together over seeds, and shown as headline numbers, bars and a table."""
+"""Scores as headline numbers, bars and a table."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from seco.errors import ConfigError
-from seco.probes.evaluation import summarise
-from seco.report.facts import MAX_BYTES, Run
-from seco.report.markup import Child, Html, clean, count, element, join, percent
+from seco.probes.evaluation import headline
+from seco.probes.options import STRICT
+from seco.probes.result import Headline, metric_words
+from seco.report.markup import Child, Html, clean, element, join, percent
+from seco.report.rows import Scores
 
-SAME = (
-    "task",
-    "metric",
-    "encoder",
-    "output",
-    "probe",
-    "normalise",
-    "size",
-    "settings",
-    "encoder_fingerprint",
-)
-"""What rows of several seeds have in common, in the order that the table sorts by."""
-TITLES = {
-    "landcover": "Land cover from one picture", "climate": "Climate zone from one picture",
-    "images": "Class of a labelled image", "place": "A place found again in another season",
-    "season": "Month or season told from one picture",
-}  # fmt: skip
-METRICS = {"accuracy": "accuracy", "map": "mean average precision", "cmc@1": "right at first", "cmc@5": "right among 5",
-           "cmc@10": "right among 10"}  # fmt: skip
-BARS = ("accuracy", "map")
-HEADLINES = (
-    ("landcover", "linear", "accuracy"), ("climate", "linear", "accuracy"), ("images", "linear", "accuracy"),
-    ("place", "retrieval", "map"), ("season", "linear", "accuracy"),
-)  # fmt: skip
-MAX_HEADLINES = 3
-MAX_ROWS = 2000
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Result rows put together.
-
-    Attributes:
-        rows: a mapping each of SAME's fields with `value`, `low`, `high`, `interval` (what the ends are), `num_seeds`, ...
-        sources: files read.
-        notes: what was left out, and why.
-    """
-
-    rows: list[dict[str, Any]]
-    sources: list[Path]
-    notes: list[str]
-
-
-def find_scores(runs: Sequence[Run], given: Sequence[Path] = ()) -> Scores:
-    """Read result files: those given, or every `scores*.json` in the run folders and the folders that hold these.
-
-    Raises:
-        ConfigError: a file that was given is missing or holds no result rows.
-    """
-    files = list(given) or sorted(
-        {f for run in runs for folder in (run.path, run.path.parent) for f in folder.glob("scores*.json")}
-    )
-    rows: dict[str, dict[str, Any]] = {}
-    notes: list[str] = []
-    sources = []
-    for file in files:
-        try:
-            found, num_wrong = _read_rows(file)
-        except ConfigError as err:
-            if given:
-                raise
-            notes.append(f"{err}.")
-            continue
-        sources.append(file)
-        if num_wrong:
-            notes.append(
-                f"{count(num_wrong, 'row')} of {file.name} lack a number or a name and are left out."
-            )
-        rows.update({json.dumps(r, sort_keys=True, default=str): r for r in found})
-    kept = list(rows.values())
-    if len(kept) > MAX_ROWS:
-        notes.append(f"Only the first {MAX_ROWS:,} of {len(kept):,} rows are shown.")
-    return Scores(rows=together(kept[:MAX_ROWS]), sources=sources, notes=notes)
-
-
-def _read_rows(file: Path) -> tuple[list[dict[str, Any]], int]:
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{file} is larger than {MAX_BYTES:,} bytes; it is no table of scores")
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as err:
-        raise ConfigError(
-            f"cannot read scores {file}: {err}; make it with `seco evaluate --json FILE`"
-        ) from err
-    rows = values.get("rows") if isinstance(values, dict) else None
-    if not isinstance(rows, list):
-        raise ConfigError(f'{file} holds no {{"rows": [...]}}; make it with `seco evaluate --json FILE`')
-    good = [_plain(r) for r in rows if isinstance(r, dict) and _is_row(r)]
-    return good, len(rows) - len(good)
-
-
-def _is_row(row: Mapping[str, Any]) -> bool:
-    named = all(isinstance(row.get(k), str) for k in ("encoder", "task", "probe", "metric"))
-    return named and _number(row.get("value")) is not None
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep flat values; what should be a number and is none counts as not given."""
-    numbers = (
-        "value",
-        "ci_low",
-        "ci_high",
-        "balanced_accuracy",
-        "majority",
-        "num_train",
-        "num_test",
-        "num_groups",
-    )
-    flat = {str(k): v for k, v in row.items() if v is None or isinstance(v, (str, int, float, bool))}
-    return flat | {k: _number(row.get(k)) for k in numbers}
-
-
-def _number(value: Any) -> float | None:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return value if good else None
-
-
-def together(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Put rows that differ in seed alone together: the mean, and how far seeds or the bootstrap spread."""
-    groups: dict[tuple, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row.get(k) for k in SAME), []).append(row)
-    out = []
-    for summary, members in zip(summarise(rows, by=SAME), groups.values(), strict=True):
-        one = members[0]
-        if len(members) == 1:
-            interval = ("95% interval", one.get("ci_low"), one.get("ci_high"))
-        else:
-            interval = (f"range of {len(members)} seeds", summary["value_min"], summary["value_max"])
-        if interval[1] is None or interval[2] is None:
-            interval = ("no interval given", None, None)
-        told = ("num_train", "num_test", "num_groups", "num_classes", "transductive", "split")
-        out.append(
-            summary
-            | {"interval": interval[0], "low": interval[1], "high": interval[2]}
-            | {k: one.get(k) for k in told}
-        )
-    return out
+MAX_HEADLINES, MAX_OTHERS = 3, 3
+MAJORITY = "majority"
+LEVEL = 0.0005
+"""Less than this between two scores shows as no difference."""
 
 
 def encoder_words(name: str) -> str:
     """Return what an encoder is, for people."""
     kind, _, arch = name.partition(":")
     words = {"random": f"random {arch}", "imagenet": f"ImageNet {arch}"}
-    plain = {"colour": "colour statistics", "majority": "commonest class"}
+    plain = {"colour": "colour statistics", "majority": "the commonest class"}
     return clean(words[kind] if kind in words and arch else plain.get(name, name))
 
 
-def headlines(scores: Scores, runs: Sequence[Run]) -> Html:
+def headlines(scores: Scores) -> Html:
     """Return a card for each of the first questions that the runs were asked: the run's number over those of the others."""
-    names = [run.name for run in runs]
-    cards: list[Html] = []
-    for task, probe, metric in HEADLINES:
-        rows = [
-            r
-            for r in scores.rows
-            if (r["task"], r["metric"]) == (task, metric) and r.get("output") in (None, "features")
-        ]
-        rows = [r for r in rows if r["probe"] in (probe, "majority")]
-        mine = [r for r in rows if r["encoder"] in names]
-        if mine and len(cards) < MAX_HEADLINES:
-            cards.append(_card(task, metric, rows, mine))
+    cards = [_card(c) for c in answers(scores)[:MAX_HEADLINES]]
     return element("div", *cards, class_="cards") if cards else Html("")
 
 
-def _card(task: str, metric: str, rows: Sequence[dict[str, Any]], mine: Sequence[dict[str, Any]]) -> Html:
-    best = max(mine, key=lambda r: r["value"])
-    others = sorted(
-        (r for r in rows if r not in mine and r["probe"] != "majority"), key=lambda r: -r["value"]
-    )
-    majority = [r for r in rows if r["probe"] == "majority"][:1]
-    bars = [
-        _bar(r, is_mine=r in mine) for r in (*sorted(mine, key=lambda r: -r["value"]), *others[:3], *majority)
+def in_words(scores: Scores) -> list[str]:
+    """Return the same as `headlines` for a terminal, a line a question."""
+    return [
+        f"{a.headline.title}: {percent(a.best['value'])}. {verdict(a.best, a.others, asks=a.headline.asks)}"
+        for a in answers(scores)
     ]
-    probe = {
-        "map": "mean average precision among held-out places",
-        "accuracy": "accuracy of a linear probe on held-out places",
-    }
-    if task == "images":
-        probe["accuracy"] = "accuracy of a linear probe on held-out images"
-    said = verdict(best, [*others[:3], *majority])
-    whose = f"{best['encoder']}, the best of {len(mine)} runs" if len(mine) > 1 else best["encoder"]
-    return element(
-        "div", element("p", TITLES.get(task, clean(task)), class_="card-title"),
-        element("p", element("span", f"{100 * best['value']:.1f}", class_="big"), element("span", "%", class_="unit"),
-                element("span", f"{whose}: {probe[metric]}", class_="big-note"), class_="card-number"),
-        element("div", *bars, class_="bars"), element("p", said, class_="verdict"), class_="card",
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What runs and others came to in one question.
+
+    Attributes:
+        mine: rows of the runs, the best first.
+        others: of at most three other encoders, the best first, and of the majority class; of the same data and settings.
+    """
+
+    headline: Headline
+    mine: list[dict[str, Any]]
+    others: list[dict[str, Any]]
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The best row of the runs."""
+        return self.mine[0]
+
+
+def answers(scores: Scores) -> list[Answer]:
+    """Return the questions that the runs were asked: those where more is better first, each kind in the rows' order."""
+    out = []
+    for task in dict.fromkeys(r["task"] for r in scores.rows):
+        about = headline(task)
+        if about is None:
+            continue
+        rows = [r for r in scores.rows if r["task"] == task and _is_chief(r, about)]
+        mine = sorted((r for r in rows if r["run"] is not None), key=lambda r: -r["value"])
+        if not mine:
+            continue
+        alike = [r for r in rows if r["run"] is None and _is_alike(r, mine[0])]
+        majority = [r for r in alike if r["probe"] == MAJORITY][:1]
+        others = sorted((r for r in alike if r["probe"] != MAJORITY), key=lambda r: -r["value"])
+        out.append(Answer(headline=about, mine=mine, others=_kept(others) + majority))
+    return sorted(out, key=lambda a: a.headline.asks != "skill")
+
+
+def _is_chief(row: Mapping[str, Any], about: Headline) -> bool:
+    """Tell the rows that a task is summed up by: features, all labels, the strict protocol."""
+    return (
+        row["metric"] == about.metric and row["probe"] in (about.probe, MAJORITY) and row.get("shots") is None
+        and row.get("output") in (None, "features") and row["protocol"] == STRICT
     )  # fmt: skip
 
 
-def verdict(best: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+def _is_alike(row: Mapping[str, Any], mine: Mapping[str, Any]) -> bool:
+    """Tell whether a row is of the same data and settings."""
+    data = (row.get("data_fingerprint"), mine.get("data_fingerprint"))
+    return (None in data or data[0] == data[1]) and row.get("settings") == mine.get("settings")
+
+
+def _kept(others: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the best three, random weights among them if there are any: who does not beat these has learned nothing."""
+    best = list(others[:MAX_OTHERS])
+    random = next((r for r in others if r["encoder"].startswith("random:")), None)
+    return best if random is None or random in best else [*best[:-1], random]
+
+
+def _card(answer: Answer) -> Html:
+    best, about = answer.best, answer.headline
+    bars = [_bar(r) for r in (*answer.mine, *answer.others)]
+    several = len(answer.mine) > 1
+    whose = f"{best['encoder']}, the best of {len(answer.mine)} runs" if several else best["encoder"]
+    lead = standing(best, answer.others) if about.asks == "skill" else None
+    said = (
+        [element("b", f"{lead} "), distances(best, answer.others)]
+        if lead
+        else [distances(best, answer.others)]
+    )
+    return element(
+        "div", element("p", about.title, class_="card-title"),
+        element("p", element("span", f"{100 * best['value']:.1f}", class_="big"), element("span", "%", class_="unit"),
+                element("span", f"{whose}: {about.words}", class_="big-note"), class_="card-number"),
+        element("div", *bars, class_="bars"), element("p", *said, class_="verdict"), class_="card",
+    )  # fmt: skip
+
+
+def verdict(best: Mapping[str, Any], others: Sequence[Mapping[str, Any]], *, asks: str = "skill") -> str:
     """Say how a run stands against each other encoder, and whether the intervals let one believe it."""
+    lead = standing(best, others) if asks == "skill" else None
+    return " ".join(x for x in (lead, distances(best, others)) if x)
+
+
+def standing(best: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str | None:
+    """Say in a sentence whom a run beats: none, some, or all, and of whom that is not sure. None without others."""
+    if not others:
+        return None
+    lost = [encoder_words(o["encoder"]) for o in others if best["value"] - o["value"] < LEVEL]
+    unsure = [encoder_words(o["encoder"]) for o in others if _is_apart(best, o) is not True]
+    if len(lost) == len(others):
+        return "Beats none of these." if len(lost) > 1 else f"Does not beat {lost[0]}."
+    if lost:
+        return f"Does not beat {_and(lost, 'or')}."
+    if len(unsure) == len(others):
+        return f"Highest here, but not clearly above {_and(unsure, 'or')}."
+    return (
+        f"Above all of these, though not clearly above {_and(unsure, 'or')}."
+        if unsure
+        else "Clearly above all of these."
+    )
+
+
+def _and(names: Sequence[str], word: str = "and") -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
+
+
+def _is_apart(best: Mapping[str, Any], other: Mapping[str, Any]) -> bool | None:
+    """Tell whether two intervals have nothing in common; None where one is not known."""
+    if None in (best["low"], best["high"], other["low"], other["high"]):
+        return None
+    return bool(best["low"] > other["high"] or best["high"] < other["low"])
+
+
+def distances(best: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """Say how many points lie between a run and each other encoder."""
     if not others:
         return "There is no other encoder to compare it with."
     parts = []
     for other in others:
-        gain = 100 * (best["value"] - other["value"])
-        ends = [best["low"], best["high"], other["low"], other["high"]]
-        sure = None if None in ends else best["low"] > other["high"] or best["high"] < other["low"]
-        trust = {None: "", True: " (intervals apart)", False: " (intervals overlap)"}[sure]
+        gain = best["value"] - other["value"]
+        trust = {None: "", True: " (intervals apart)", False: " (intervals overlap)"}[_is_apart(best, other)]
         way = (
-            "level with" if abs(gain) < 0.05 else f"{abs(gain):.1f} points {'above' if gain > 0 else 'below'}"
+            "level with"
+            if abs(gain) < LEVEL
+            else f"{100 * abs(gain):.1f} points {'above' if gain > 0 else 'below'}"
         )
         parts.append(f"{way} {encoder_words(other['encoder'])}{trust}")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _bar(row: Mapping[str, Any], *, is_mine: bool, name: str | None = None) -> Html:
-    value, low, high = row["value"], row["low"], row["high"]
+def _bar(row: Mapping[str, Any], *, name: str | None = None) -> Html:
+    value, low, high, is_mine = row["value"], row["low"], row["high"], row["run"] is not None
     share = min(1.0, max(0.0, value))
     kind = "mine" if is_mine else "floor" if row["probe"] == "majority" else row["probe"]
     fill = element("i", class_=f"fill {_class(kind)}", style=f"width:{100 * share:.2f}%")
@@ -243,23 +192,37 @@ def _bar(row: Mapping[str, Any], *, is_mine: bool, name: str | None = None) -> H
     )  # fmt: skip
 
 
+def share_bar(name: str, value: float, *, kind: str) -> Html:
+    """Return a bar of a share 0-1 that has no interval."""
+    fill = element("i", class_=f"fill {_class(kind)}", style=f"width:{100 * value:.2f}%")
+    return element(
+        "div", element("span", name, class_="bar-name"), element("span", fill, class_="track"),
+        element("span", f"{100 * value:.1f}", class_="bar-value"), class_="bar" + (" is-mine" if kind == "mine" else ""),
+    )  # fmt: skip
+
+
 def _class(kind: str) -> str:
     """Return a class name of the style sheet: nothing that data say becomes one."""
-    return kind if kind in ("mine", "floor", "knn", "linear", "retrieval") else "other"
+    return kind if kind in ("mine", "floor", "knn", "linear", "retrieval", "distance") else "other"
 
 
-def bars(scores: Scores, runs: Sequence[Run]) -> Html:
-    """Return a panel of bars a task."""
-    names = {run.name for run in runs}
+def bars(scores: Scores) -> Html:
+    """Return a panel of bars a task, of the metric that sums it up, or that comes first."""
     panels = []
-    kinds = dict.fromkeys((r["task"], r["metric"]) for r in scores.rows if r["metric"] in BARS)
-    for task, metric in kinds:
-        rows = [r for r in scores.rows if (r["task"], r["metric"]) == (task, metric)]
-        order = {p: i for i, p in enumerate(("linear", "retrieval", "knn"))}
-        rows.sort(key=lambda r: (order.get(r["probe"], 3), -r["value"]))
-        shown = [_bar(r, is_mine=r["encoder"] in names, name=_row_words(r)) for r in rows]
+    for task in dict.fromkeys(r["task"] for r in scores.rows):
+        rows = [r for r in scores.rows if r["task"] == task]
+        about = headline(task)
+        metric = (
+            about.metric if about and any(r["metric"] == about.metric for r in rows) else rows[0]["metric"]
+        )
+        rows = [r for r in rows if r["metric"] == metric]
+        order = {p: i for i, p in enumerate(("linear", "retrieval", "distance", "knn"))}
+        rows.sort(key=lambda r: (order.get(r["probe"], 4), -r["value"]))
+        shown = [_bar(r, name=_row_words(r)) for r in rows]
         title = element(
-            "h3", TITLES.get(task, clean(task)), element("small", METRICS[metric], class_="aside")
+            "h3",
+            about.title if about else clean(task),
+            element("small", metric_words(metric), class_="aside"),
         )
         panels.append(element("div", title, element("div", *shown, class_="bars wide"), class_="panel"))
     return element("div", *panels, class_="panels")
@@ -271,20 +234,25 @@ def _row_words(row: Mapping[str, Any]) -> str:
     output = row.get("output")
     said = [encoder_words(row["encoder"])]
     said += [clean(output)] if output not in (None, "features") else []
-    return ", ".join([*said, {"knn": "kNN"}.get(row["probe"], clean(row["probe"]))])
+    said.append({"knn": "kNN"}.get(row["probe"], clean(row["probe"])))
+    if row.get("shots") is not None:
+        said.append(f"{row['shots']} labels a class")
+    if row["protocol"] != STRICT:
+        said.append(f"{clean(row['protocol'])} protocol")
+    return ", ".join(said)
 
 
 COLUMNS = (
-    ("task", "task"), ("encoder", "encoder"), ("output", "output"), ("probe", "probe"), ("metric", "metric"),
+    ("task", "task"), ("encoder", "encoder"), ("output", "output"), ("probe", "probe"), ("shots", "shots"),
+    ("metric", "metric"),
     ("value", "score"), ("low", "from"), ("high", "to"), ("spread", "± seeds"), ("balanced_accuracy", "balanced"),
     ("majority", "majority"), ("num_train", "train"), ("num_test", "test"),
 )  # fmt: skip
 PERCENTS = ("value", "low", "high", "spread", "balanced_accuracy", "majority")
 
 
-def table(scores: Scores, runs: Sequence[Run]) -> Html:
+def table(scores: Scores) -> Html:
     """Return the table of all rows; the page sorts and filters it."""
-    names = {run.name for run in runs}
     used = [c for c in COLUMNS if any(r.get(c[0]) is not None for r in scores.rows)]
     heads = [
         element(
@@ -299,7 +267,7 @@ def table(scores: Scores, runs: Sequence[Run]) -> Html:
         element(
             "tr",
             *[_cell(r, key) for key, _ in used],
-            class_="is-mine" if r["encoder"] in names else None,
+            class_="is-mine" if r["run"] is not None else None,
             data_task=r["task"],
         )
         for r in scores.rows
@@ -311,7 +279,7 @@ def table(scores: Scores, runs: Sequence[Run]) -> Html:
 
 
 def _is_numeric(key: str) -> bool:
-    return key in PERCENTS or key.startswith("num_")
+    return key in PERCENTS or key == "shots" or key.startswith("num_")
 
 
 def _cell(row: Mapping[str, Any], key: str) -> Html:
@@ -342,5 +310,7 @@ def captions(scores: Scores) -> Html:
         )
     if any(r.get("transductive") for r in scores.rows):
         said.append("† trained, without labels, on ground that is tested on.")
-    said += ["Read from " + ", ".join(clean(f) for f in scores.sources) + ".", *scores.notes]
+    said += [
+        "Read from " + ", ".join(clean(f) for f in scores.sources) + ".",
+    ]
     return element("p", join(said, " "), class_="caption")

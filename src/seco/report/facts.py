@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +25,12 @@ from seco.train.record import PLACES_NAME, STARTED_NAME
 
 MAX_BYTES = 2**28
 """Largest file of a run folder that is read: a log of a million lines has about this size."""
+
+
+MAX_COUNT = 2**53
+"""Whole numbers below this are the same in Python and in the page's scripts."""
+MAX_DEPTH, MAX_INSIDE = 6, 2_000_000
+"""Of a setting: how deep it is nested, and how many values each level holds."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,13 +68,12 @@ class Run:
     def num_steps(self) -> int | None:
         """Steps that the run was to take."""
         steps = self.config.get("steps")
-        return steps if isinstance(steps, int) and not isinstance(steps, bool) and steps > 0 else None
+        return steps if _is_count(steps) and steps > 0 else None
 
     @property
     def step(self) -> int:
         """The last step that was logged."""
-        steps = [line["step"] for line in self.metrics if isinstance(line.get("step"), int)]
-        return max(steps, default=0)
+        return max((line["step"] for line in self.metrics), default=0)
 
     @property
     def is_finished(self) -> bool:
@@ -82,7 +89,9 @@ class Run:
     def seconds_left(self) -> float | None:
         """Time that the steps left take at the rate last logged."""
         rates = [
-            r for line in self.metrics if isinstance(r := line.get("samples_per_s"), (int, float)) and r > 0
+            r
+            for line in self.metrics
+            if isinstance(r := line.get("samples_per_s"), (int, float)) and r > 0 and math.isfinite(r)
         ]
         batch = self.config.get("batch_size")
         if self.num_steps is None or not rates or not isinstance(batch, int):
@@ -131,9 +140,12 @@ def read_run(path: Path, *, label: str) -> Run:
     notes: list[str] = []
     config: dict[str, Any] = {}
     try:
-        config = configs.read_yaml(path / CONFIG_NAME)
+        config = _flat_enough(configs.read_yaml(path / CONFIG_NAME), CONFIG_NAME, notes)
     except ConfigError as err:
         notes.append(str(err))
+    except (ValueError, RecursionError) as err:
+        # A date of month 13, or lists in lists without end, are YAML by the letter.
+        notes.append(f"{CONFIG_NAME} cannot be read: {err}")
     log = path / METRICS_NAME
     return Run(
         path=path, label=label, config=config,
@@ -142,6 +154,42 @@ def read_run(path: Path, *, label: str) -> Run:
         last_logged=datetime.datetime.fromtimestamp(log.stat().st_mtime, datetime.UTC) if log.is_file() else None,
         notes=tuple(notes),
     )  # fmt: skip
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    """Tell whether a value is a whole number that a script can hold too."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
+
+
+def _is_huge(value: Any) -> bool:
+    """Tell a whole number that is none of this program's: it fits no float."""
+    return isinstance(value, int) and abs(value) >= MAX_COUNT
+
+
+def _flat_enough(values: dict[str, Any], name: str, notes: list[str]) -> dict[str, Any]:
+    """Keep settings that are as flat as any that seco writes; YAML can hold values that contain themselves."""
+    kept = {k: v for k, v in values.items() if _is_flat(v)}
+    if len(kept) < len(values):
+        wrong = ", ".join(clean(k)[:40] for k in values if k not in kept)
+        notes.append(
+            f"{name}: {wrong} cannot be shown and is left out (nested too deep, or a number too large)"
+        )
+    return kept
+
+
+def _is_flat(value: Any) -> bool:
+    """Tell whether a setting is small: the levels are walked one by one, since few anchors can stand for endless values."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        if len(level) > MAX_INSIDE or any(_is_huge(v) for v in level):
+            return False
+        inside = [
+            v.items() if isinstance(v, dict) else v for v in level if isinstance(v, (dict, list, tuple, set))
+        ]
+        level = list(itertools.islice(itertools.chain.from_iterable(inside), MAX_INSIDE + 1))
+        if not level:
+            return True
+    return False
 
 
 def _text(file: Path) -> str:
@@ -160,7 +208,7 @@ def _read_json(file: Path, notes: list[str]) -> dict[str, Any]:
         notes.append(f"{file.name} cannot be read: {err}")
     else:
         if isinstance(values, dict):
-            return values
+            return _flat_enough(values, file.name, notes)
         notes.append(f"{file.name} holds a {type(values).__name__}, not a mapping")
     return {}
 
@@ -180,8 +228,8 @@ def _read_log(file: Path, notes: list[str]) -> list[dict[str, Any]]:
             values = json.loads(line)
         except (ValueError, RecursionError):
             values = None
-        if isinstance(values, dict) and isinstance(values.get("step"), int):
-            out.append(values)
+        if isinstance(values, dict) and _is_count(values.get("step")):
+            out.append({k: v for k, v in values.items() if not _is_huge(v)})
         elif number < len(lines):
             damaged.append(number)
     if damaged:
@@ -194,10 +242,14 @@ def _read_log(file: Path, notes: list[str]) -> list[dict[str, Any]]:
 def _read_parts(file: Path, notes: list[str]) -> dict[str, str] | None:
     try:
         table = pq.read_table(file, columns=["place", "part"])
-        return dict(zip(table["place"].to_pylist(), table["part"].to_pylist(), strict=True))
+        parts = dict(zip(table["place"].to_pylist(), table["part"].to_pylist(), strict=True))
+        if all(isinstance(x, str) for pair in parts.items() for x in pair):
+            return parts
+        notes.append(f"{file.name} cannot be read: its columns place and part must hold text")
     except FileNotFoundError:
         notes.append(f"{file.name} is missing, so training places and held-out places cannot be told apart")
-    except (OSError, pa.ArrowException, KeyError) as err:
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as err:
+        # What is damaged inside a page of the table shows as any of these.
         notes.append(f"{file.name} cannot be read: {err}")
     return None
 

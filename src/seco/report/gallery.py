@@ -1,18 +1,17 @@
-"""Pictures one looks at: the seasonal sheet, the views that the method saw, and nearest neighbours."""
+"""Pictures one looks at: the views that the method saw, and nearest neighbours."""
 
 from __future__ import annotations
 
 import math
-
-import numpy as np
+from collections.abc import Sequence
 
 import seco
 from seco import config as configs
-from seco.data.sheet import as_rgb
 from seco.errors import ConfigError
+from seco.report.compare import encoder_words, share_bar
 from seco.report.facts import Run
-from seco.report.ground import MAX_DATES, PARTS, Ground
-from seco.report.markup import Child, Html, clean, count, element, join
+from seco.report.ground import PARTS, Ground
+from seco.report.markup import Child, Html, clean, element, join, percent
 from seco.report.neighbours import NUM_NEAREST, Neighbours, Query
 from seco.report.pictures import picture_uri
 from seco.train.preview import Preview, prepare
@@ -20,100 +19,14 @@ from seco.train.settings import Pretrain
 from seco.views.plan import Head, ViewPlan
 from seco.views.sheet import Looked, differs, explain, in_words, look
 
-SHEET_PLACES = 6
-SHEET_PX = 96
 VIEW_PX = 128
 NEIGHBOUR_PX = 96
-HERO_PLACES = 120
-"""Places that the picture at the top is chosen from."""
 VIEW_COLOURS = ("#e8b93c", "#4fa3e0", "#e0664f", "#66c07a", "#b58ae0", "#e08ac0")
 """Of the crop boxes, by view."""
 
 
-def hero_strip(ground: Ground, *, seed: int) -> Html:
-    """Return the place that changes most, of some drawn, through its dates; or some places where each has one date."""
-    drawn = np.random.default_rng(seed).permutation(len(ground.num_dates))[:HERO_PLACES]
-    dated = [int(p) for p in drawn if ground.num_dates[p] >= 3]
-    if dated:
-        place = max(dated, key=lambda p: (_change(ground, p), -p))
-        rows = ground.rows_of(place)
-        where = position_words(*ground.dataset.lonlat[rows[0]])
-        first, last = ground.date_words(int(rows[0])), ground.date_words(int(rows[-1]))
-        text = f"One {ground.simulated}place{f' at {where}' if where else ''}, {count(len(rows), 'date')}"
-        text += f"{f', {first} to {last}' if first else ''}: of {len(dated)} places drawn the one that changes most."
-    else:
-        rows = np.sort(ground.dataset.first_row[drawn[:MAX_DATES]])
-        text = f"{len(rows)} of {ground.counted(len(ground.num_dates))}."
-    images = [
-        element("img", src=picture_uri(ground.tier.pixels[r], ground.tier, px=_px(ground, SHEET_PX)),
-                alt=ground.date_words(int(r)) or "a patch", title=ground.date_words(int(r)) or None)
-        for r in rows
-    ]  # fmt: skip
-    return element(
-        "figure", element("div", *images, class_="band"), element("figcaption", text), class_="hero-strip"
-    )
-
-
-def _change(ground: Ground, place: int) -> float:
-    """Return how much a place changes over its dates: the deviation of coarse colours, as the eye is shown them."""
-    step = max(1, ground.tier.patch_px // 16)
-    shown = [
-        as_rgb(np.asarray(ground.tier.pixels[r][:, ::step, ::step]), ground.tier)
-        for r in ground.rows_of(place)
-    ]
-    return float(np.nan_to_num(np.stack(shown)).std(0).mean())
-
-
-def seasonal_sheet(ground: Ground, *, seed: int) -> Html:
-    """Return places down and dates across, with dates."""
-    if int(ground.num_dates.max()) < 2:
-        return _single_dates(ground, seed=seed)
-    num = min(SHEET_PLACES, len(ground.num_dates))
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(ground.num_dates))[:num])
-    lines = []
-    for place in chosen:
-        rows = ground.rows_of(int(place))
-        cells = [
-            _figure(picture_uri(ground.tier.pixels[r], ground.tier, px=_px(ground, SHEET_PX)),
-                    alt=f"place {ground.dataset.place_ids[place]} {ground.date_words(r)}".strip(),
-                    caption=ground.date_words(r) or "no date")
-            for r in rows
-        ]  # fmt: skip
-        lines.append(
-            element(
-                "div", place_words(ground, int(place)), element("div", *cells, class_="strip"), class_="line"
-            )
-        )
-    low, high = int(ground.num_dates[chosen].min()), int(ground.num_dates[chosen].max())
-    some = (
-        f"Of the {low if low == high else f'{low} to {high}'} dates that a place has, {MAX_DATES} are shown, evenly chosen."
-        if high > MAX_DATES
-        else f"All {high} dates of each place are shown." if high > 1 and low == high
-        else "All dates are shown." if high > 1 else "Each place has one date."
-    )  # fmt: skip
-    text = (
-        f"{ground.counted(len(chosen))} of {len(ground.num_dates):,}, drawn with seed {seed}; places down, dates across. "
-        f"{some} What changes along a line is what an encoder may learn to see through."
-    )
-    return join([element("div", *lines, class_="sheet"), element("p", text, class_="caption")])
-
-
-def _single_dates(ground: Ground, *, seed: int) -> Html:
-    """Return some places side by side, and say that there are no seasons."""
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(ground.num_dates))[:MAX_DATES])
-    cells = [
-        _figure(picture_uri(ground.tier.pixels[r], ground.tier, px=_px(ground, SHEET_PX)),
-                alt=f"place {ground.dataset.place_ids[p]}", caption=ground.label(r) or ground.date_words(r))
-        for p in chosen.tolist()
-        for r in [int(ground.dataset.first_row[p])]
-    ]  # fmt: skip
-    text = "Each place has one date, so there are no seasons to compare; "
-    text += f"{len(cells)} of {count(len(ground.num_dates), 'place')}."
-    strip = element("div", element("div", *cells, class_="strip"), class_="sheet")
-    return join([strip, element("p", text, class_="caption")])
-
-
-def _px(ground: Ground, wanted: int) -> int:
+def fitted_px(ground: Ground, wanted: int) -> int:
+    """Return the edge of a picture of a patch: as wanted, where the patch has so many pixels."""
     return min(wanted, max(ground.tier.patch_px, 32))
 
 
@@ -138,9 +51,10 @@ def position_words(lon: float, lat: float) -> str:
     return f"{abs(lat):.1f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.1f}° {'E' if lon >= 0 else 'W'}"
 
 
-def _figure(
+def figure(
     uri: str, *, alt: str, caption: Child, over: Html | None = None, class_: str | None = None
 ) -> Html:
+    """Return a picture with its caption."""
     image = element("img", src=uri, alt=alt, decoding="async")
     held = element("div", image, over, class_="frame")
     return element("figure", held, element("figcaption", caption), class_=class_)
@@ -196,7 +110,7 @@ def _place_line(seen: Preview, looked: Looked, ground: Ground, i: int) -> Html:
     for s, row in enumerate(looked.rows[:, i]):
         date = ground.date_words(int(row))
         stored.append(
-            _figure(picture_uri(tier.pixels[row], tier, px=px), alt=f"stored season t{s} {date}".strip(),
+            figure(picture_uri(tier.pixels[row], tier, px=px), alt=f"stored season t{s} {date}".strip(),
                     caption=join([element("b", f"t{s}"), Html("<br>"), date or "no date"]),
                     over=_crops(plan, looked, s, i, px=tier.patch_px))
         )  # fmt: skip
@@ -206,7 +120,7 @@ def _place_line(seen: Preview, looked: Looked, ground: Ground, i: int) -> Html:
         name = element("b", f"{view.name} ", class_=f"view view-{v % len(VIEW_COLOURS)}")
         said = element("small", in_words(looked.drawn[view.name], i).replace("\n", ", "))
         views.append(
-            _figure(picture_uri(looked.views[view.name][i], tier, px=min(VIEW_PX, max(seen.viewer.augment.out_px, 48))),
+            figure(picture_uri(looked.views[view.name][i], tier, px=min(VIEW_PX, max(seen.viewer.augment.out_px, 48))),
                     alt=f"view {view.name} of season t{view.season}",
                     caption=join([name, f"= t{view.season}, {kind}", Html("<br>"), said]), class_="seen")
         )  # fmt: skip
@@ -277,18 +191,27 @@ def _role(head: Head, key: str, siblings: str) -> Html:
     return element("td", element("span", "–", class_="role none"))
 
 
-def neighbours_block(found: Neighbours, ground: Ground, *, words: str) -> Html:
-    """Return queries with their nearest patches, right and wrong."""
-    share = f"{found.num_first:,} of {found.num_queries:,} queries ({100 * found.num_first / found.num_queries:.1f}%)"
-    some = f"{100 * found.num_any / found.num_queries:.1f}%"
+def neighbours_block(
+    found: Neighbours, ground: Ground, *, words: str, name: str, baselines: Sequence[tuple[str, Neighbours]]
+) -> Html:
+    """Return how many queries find their place, beside what baselines find, and queries with their nearest patches."""
+    share = f"{found.num_first:,} of {found.num_queries:,} queries ({percent(found.first)})"
+    some = percent(found.num_any / found.num_queries)
     text = (
-        f"{share} have their own place as the first answer, {some} among the first {NUM_NEAREST}; by chance it would be "
-        f"{100 * found.chance:.1f}%. Asked are {words}. Left each query, then its nearest patches of other days by cosine "
-        "similarity of the features; a right answer shows the same place in another season."
+        f"{share} have their own place as the first answer, {some} among the first {NUM_NEAREST}. Asked are {words}. "
+        "Left each query, then its nearest patches of other days by cosine similarity of the features; a right answer "
+        "shows the same place in another season."
     )
+    bars = [share_bar(name, found.first, kind="mine")]
+    bars += [share_bar(encoder_words(n), b.first, kind="linear") for n, b in baselines]
+    bars.append(share_bar("chance", found.chance, kind="floor"))
+    lost = [encoder_words(n) for n, b in baselines if b.first >= found.first]
+    if lost:
+        text += f" Without any training, {' and '.join(lost)} {'find' if len(lost) > 1 else 'finds'} as many or more."
     return join(
         [
             element("p", text, class_="caption first"),
+            element("div", *bars, class_="bars wide slim"),
             _queries("Right at first", found.right, found.num_first, ground),
             _queries("Wrong at first", found.wrong, found.num_queries - found.num_first, ground),
         ]
@@ -304,18 +227,18 @@ def _queries(title: str, queries: list[Query], total: int, ground: Ground) -> Ht
 
 
 def _query(query: Query, ground: Ground) -> Html:
-    dataset, px = ground.dataset, _px(ground, NEIGHBOUR_PX)
+    dataset, px = ground.dataset, fitted_px(ground, NEIGHBOUR_PX)
 
     def cell(row: int, caption: Child, kind: str) -> Html:
         name = clean(dataset.place_ids[dataset.place[row]])
         where = position_words(*dataset.lonlat[row])
         uri = picture_uri(ground.tier.pixels[row], ground.tier, px=px)
-        figure = _figure(
+        shown = figure(
             uri, alt=f"{kind}: place {name} {ground.date_words(row)}", caption=caption, class_=kind
         )
         return element(
             "div",
-            figure,
+            shown,
             class_="cell",
             title=f"place {name}{', ' + where if where else ''}, {ground.date_words(row)}",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +47,22 @@ class Ground:
     def rows_of(self, place: int | np.integer, *, most: int = MAX_DATES) -> np.ndarray:
         """Return the patches of a place, evenly chosen over its dates where there are more than `most`."""
         rows = self.dataset.first_row[place] + np.arange(self.num_dates[place])
-        if len(rows) > most:
-            rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
-        return rows
+        return _evenly(rows, most)
+
+    @functools.cached_property
+    def clear(self) -> np.ndarray:
+        """Clear share of each patch, 0-1; 1 where nobody knows."""
+        return np.nan_to_num(self.dataset.column("clear_fraction").astype(np.float64), nan=1.0)
+
+    @property
+    def knows_clouds(self) -> bool:
+        """Whether some patches are known to be less than clear."""
+        return bool((self.clear < 1).any())
+
+    def clear_rows(self, place: int | np.integer, *, least: float) -> np.ndarray:
+        """Return the patches of a place that are at least so clear, evenly chosen where there are more than MAX_DATES."""
+        rows = self.dataset.first_row[place] + np.arange(self.num_dates[place])
+        return _evenly(rows[self.clear[rows] >= least], MAX_DATES)
 
     def date_words(self, row: int | np.integer) -> str:
         """Return the day of a patch, or the empty string."""
@@ -64,6 +78,10 @@ class Ground:
         """Draw `num` places of a part, in order."""
         there = np.flatnonzero(self.part == part)
         return np.sort(np.random.default_rng(seed).permutation(there)[:num])
+
+
+def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)] if len(rows) > most else rows
 
 
 def find_ground(run: Run, data: Path | None = None) -> Ground:

@@ -24,12 +24,14 @@ class Held:
         rows: of the dataset's index, place by place.
         features: a line a patch.
         words: which places these are, for captions.
+        encoder: whose features.
     """
 
     ground: Ground
     rows: np.ndarray
     features: Float32[np.ndarray, "patches dim"]
     words: str
+    encoder: str
 
     @property
     def place(self) -> np.ndarray:
@@ -54,7 +56,23 @@ def encode_held(run: Run, ground: Ground, *, num_places: int, seed: int, device:
     features = store.get(rows, ("features",))["features"]
     if not run.is_finished:
         words += f", seen by the encoder of step {run.spec.num_steps:,}"
-    return Held(ground=ground, rows=rows, features=features, words=words)
+    return Held(ground=ground, rows=rows, features=features, words=words, encoder=run.label)
+
+
+def encode_baselines(held: Held, run: Run, *, device: str) -> list[Held]:
+    """Encode the same patches by what has learned nothing: random weights of the run's architecture, and colour statistics.
+
+    Raises:
+        CheckpointError: the architecture is not known here.
+    """
+    assert run.spec is not None
+    out = []
+    for name in (f"random:{run.spec.arch}", "colour"):
+        encoder = load_encoder(name, bands=held.ground.tier.bands, device=device)
+        store = FeatureStore(encoder, held.ground.dataset, EvaluationOptions())
+        features = store.get(held.rows, ("features",))["features"]
+        out.append(dataclasses.replace(held, features=features, encoder=name))
+    return out
 
 
 def choose_rows(ground: Ground, *, num_places: int, seed: int) -> tuple[np.ndarray, str]:

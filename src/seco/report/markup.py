@@ -6,6 +6,7 @@ import html
 import json
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Union
 
 Child = Union[str, "Html", int, float, None]
@@ -21,7 +22,9 @@ class Html(str):
 
 def clean(value: object) -> str:
     """Return text that UTF-8 can hold: paths may carry bytes that are none, terminals' control characters too."""
-    text = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = str(value)
+    with suppress(UnicodeEncodeError):  # half a character, from JSON or YAML, which is not printable
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)
 
 

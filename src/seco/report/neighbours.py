@@ -55,6 +55,11 @@ class Neighbours:
     right: list[Query]
     wrong: list[Query]
 
+    @property
+    def first(self) -> float:
+        """Share of queries whose first answer is right, 0-1."""
+        return self.num_first / self.num_queries
+
 
 def find_neighbours(held: Held, *, seed: int) -> Neighbours:
     """Ask every patch whose place was seen on another day for its nearest patches of other days.

@@ -10,11 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 
 import seco
-from seco.report import compare, gallery, history
+from seco.report import compare, history, seasons
 from seco.report.facts import read_runs
-from seco.report.ground import TRAIN, Ground
+from seco.report.ground import TRAIN, UNKNOWN, Ground
 from seco.report.markup import Html, as_json, clean, count, element, escape, join
 from seco.report.options import Report
+from seco.report.rows import find_scores
 from seco.report.sections import Say, Section, Sections
 from seco.runs import write_atomic
 
@@ -44,17 +45,19 @@ def write_report(runs: Sequence[Path], out: Path, report: Report | None = None, 
     for run in found:
         for note in run.notes:
             say(f"{run.label}: {note}")
-    scores = compare.find_scores(found, [Path(f) for f in chosen.scores])
+    scores = find_scores(found, [Path(f) for f in chosen.scores])
     sections = Sections(found, chosen, scores, say)
     target = out / PAGE_NAME
     write_atomic(target, _filled(sections, sections.build()))
+    for line in [*compare.in_words(scores), *scores.notes]:
+        say(line)
     return target
 
 
 def _filled(page: Sections, sections: Sequence[Section]) -> str:
     script = "\n".join(_file(name) for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    cards = compare.headlines(page.scores, page.runs)
+    cards = compare.headlines(page.scores)
     values = {
         "title": escape(f"{', '.join(r.label for r in page.runs)} – seco report"),
         "policy": Html(
@@ -77,7 +80,8 @@ def _heading(page: Sections) -> Html:
     if len(page.runs) > 1:
         return escape(" · ".join(r.label for r in page.runs[:4]) + (" …" if len(page.runs) > 4 else ""))
     (run,) = page.runs
-    name = METHOD_NAMES.get(run.method, run.method)
+    # A run whose settings cannot be read has a name all the same: its folder's.
+    name = METHOD_NAMES.get(run.method, run.method) if run.method != UNKNOWN else run.label
     ground = page.grounds[run.label]
     if not isinstance(ground, Ground) or not (ground.part == TRAIN).any():
         return escape(name)
@@ -91,7 +95,7 @@ def _heading(page: Sections) -> Html:
 def _strip(page: Sections) -> Html:
     """Return the picture at the top, if there are any data to make one of."""
     ground = next((g for g in page.grounds.values() if isinstance(g, Ground)), None)
-    return gallery.hero_strip(ground, seed=page.report.seed) if ground else Html("")
+    return seasons.hero_strip(ground, seed=page.report.seed) if ground else Html("")
 
 
 def _lede(page: Sections) -> Html:

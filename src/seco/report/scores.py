@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from seco.data.sheet import save_figure
 from seco.errors import ConfigError
 from seco.probes.evaluation import summarise
+from seco.probes.result import metric_words
 from seco.runs import print_table
 
 COLOURS = {"knn": "#9db8d9", "linear": "#1f5fa8", "retrieval": "#2c7a3f", "majority": "#b0b0b0"}
-SHOWN = ("accuracy", "map", "map_micro")
+SHOWN = ("accuracy", "map", "map_micro", "auc", "miou", "f1")
 ALWAYS = ("encoder", "output", "probe", "shots", "metric")
-TITLES = {"accuracy": "accuracy", "map": "mAP", "map_micro": "micro mAP"}
 
 
 def draw_scores(rows: Sequence[Mapping[str, Any]], out: Path) -> Path:
@@ -34,7 +34,7 @@ def draw_scores(rows: Sequence[Mapping[str, Any]], out: Path) -> Path:
     figure = Figure(figsize=(4.3 * len(tasks), 1.1 + 0.3 * max(heights)), layout="constrained")
     for axes, (task, metric) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         _panel(axes, [r for r in kept if r["task"] == task and r["metric"] == metric])
-        axes.set_title(f"{task} ({TITLES[metric]})", fontsize=10, loc="left")
+        axes.set_title(f"{task} ({metric_words(metric)})", fontsize=10, loc="left")
     return save_figure(figure, out)
 
 

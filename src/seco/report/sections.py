@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from seco.errors import SecoError
-from seco.report import about, compare, gallery, history
+from seco.report import about, compare, gallery, history, seasons
 from seco.report.embedding import choose_points, colourings, embed
 from seco.report.facts import Run
 from seco.report.ground import Ground, find_ground
-from seco.report.held import Held, encode_held
+from seco.report.held import Held, encode_baselines, encode_held
 from seco.report.markup import Html, clean, count, element, join
-from seco.report.neighbours import find_neighbours
+from seco.report.neighbours import Neighbours, find_neighbours
 from seco.report.options import Report
 from seco.report.pictures import sprite
+from seco.report.rows import Scores
 from seco.report.worldmap import map_data
 
 MAX_DETAILED = 4
@@ -55,7 +56,7 @@ def attempt(build: Callable[[], Html]) -> Html:
 class Sections:
     """What the sections of one page share: the runs, their data opened once, and the numbers for the scripts."""
 
-    def __init__(self, runs: Sequence[Run], report: Report, scores: compare.Scores, say: Say) -> None:
+    def __init__(self, runs: Sequence[Run], report: Report, scores: Scores, say: Say) -> None:
         """Open the data of every run."""
         self.runs, self.report, self.scores, self.say = list(runs), report, scores, say
         self.data: dict[str, Any] = {"charts": [], "maps": [], "embeddings": []}
@@ -66,6 +67,7 @@ class Sections:
         try:
             return find_ground(run, self.report.data)
         except SecoError as err:
+            self.say(f"{run.label}: no pictures of its data: {err}")
             return err
 
     def ground(self, run: Run) -> Ground:
@@ -102,12 +104,17 @@ class Sections:
 
     def _scores(self) -> Html:
         scores = self.scores
-        known = {r["encoder"] for r in scores.rows}
-        unknown = [r for r in self.runs if r.name not in known]
+        known = {r["run"] for r in scores.rows}
+        unknown = [r for r in self.runs if r.label not in known]
         if not scores.rows:
             hint = "no scores*.json in the run folder or beside it; make one with `seco evaluate ... --json scores.json`"
             return join([missing(hint), *[note(n) for n in scores.notes]])
-        parts = [compare.bars(scores, self.runs), compare.table(scores, self.runs), compare.captions(scores)]
+        parts = [
+            compare.bars(scores),
+            compare.table(scores),
+            compare.captions(scores),
+            *[note(n) for n in scores.notes],
+        ]
         if unknown:
             names = ", ".join(r.label for r in unknown)
             parts.append(
@@ -198,7 +205,7 @@ class Sections:
         return join(bodies)
 
     def _seasons(self) -> Html:
-        return self._per_ground(lambda _, ground: gallery.seasonal_sheet(ground, seed=self.report.seed))
+        return self._per_ground(lambda _, ground: seasons.seasonal_sheet(ground, seed=self.report.seed))
 
     def _views(self) -> Html:
         num = 3 if len(self.runs) == 1 else 2
@@ -224,7 +231,18 @@ class Sections:
             if isinstance(patches, SecoError):
                 raise patches
             found = find_neighbours(patches, seed=self.report.seed)
-            return gallery.neighbours_block(found, patches.ground, words=patches.words)
+            others: list[tuple[str, Neighbours]] = []
+            why = None
+            try:
+                self.say(f"report: features of random weights and colour statistics beside {run.label}")
+                beside = encode_baselines(patches, run, device=self.report.device)
+                others = [(b.encoder, find_neighbours(b, seed=self.report.seed)) for b in beside]
+            except SecoError as err:
+                why = note(f"No baseline beside it: {err}")
+            block = gallery.neighbours_block(
+                found, patches.ground, words=patches.words, name=run.label, baselines=others
+            )
+            return join([block, why])
 
         return self._each(one)
 

@@ -17,13 +17,17 @@ from seco.probes.blocks import place_cases
 from seco.probes.classify import classify
 from seco.probes.features import Altered, FeatureStore
 from seco.probes.options import ALL, PlaceProbeOptions
-from seco.probes.result import TaskResult
+from seco.probes.result import Headline, TaskResult
 from seco.views.augment import Parameters, colour_space, make_view
 from seco.views.draws import uniforms
 
 NAME = "augmentation"
 HELP = "which colour change or blur a patch went through, read from the features and every projection head"
 EXAMPLE = "seco evaluate runs/seco runs/moco --task augmentation --data planet.seco --json augmentation.json"
+HEADLINE = Headline(
+    title="A colour change or blur told from one picture", probe="linear", metric="accuracy",
+    words="accuracy of a linear probe on held-out places; more is kept, not better", asks="kept",
+)  # fmt: skip
 
 KINDS = ("none", "darker", "brighter", "flatter", "harder", "greyish", "hue", "grey", "blur")
 """Unchanged; brightness down and up; contrast down and up; less saturation; hue turned; greyscale; Gaussian blur."""

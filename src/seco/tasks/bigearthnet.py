@@ -22,12 +22,16 @@ from seco.probes.features import FeatureStore
 from seco.probes.labelled import footprints, open_labelled
 from seco.probes.labelsets import LabelCase, LabelOptions, judge_labels
 from seco.probes.options import PAPER
-from seco.probes.result import TaskResult
+from seco.probes.result import Headline, TaskResult
 from seco.sensors import sentinel2
 
 NAME = "bigearthnet"
 HELP = "land-cover labels of BigEarthNet 1 or 2, any number a patch: micro and macro average precision over the split"
 EXAMPLE = "seco evaluate runs/seco random:resnet18 --task bigearthnet --data ben --train-share 0.1 --normalise dataset"
+HEADLINE = Headline(
+    title="Land-cover labels of BigEarthNet", probe="linear", metric="map_micro",
+    words="micro average precision of a linear probe on held-out patches",
+)  # fmt: skip
 
 VALIDATION_SHARE = 0.25
 PARTS = ("train", "val", "test")

@@ -21,11 +21,15 @@ from seco.probes.features import FeatureStore
 from seco.probes.options import ALL, BlockOptions, chosen_outputs
 from seco.probes.overlap import is_transductive
 from seco.probes.ranking import auc
-from seco.probes.result import Row, TaskResult, gather, origin, prediction_table
+from seco.probes.result import Headline, Row, TaskResult, gather, origin, prediction_table
 
 NAME = "change"
 HELP = "tell pairs of dates with changed land from pairs that differ in season alone, by distance; needs known changes"
 EXAMPLE = "seco evaluate runs/seco colour --task change --data planet.seco --json change.json"
+HEADLINE = Headline(
+    title="Changed land told from a change of season", probe="distance", metric="auc",
+    words="chance that changed land lies farther apart than another season (area under the ROC curve; guessing: 50%)",
+)  # fmt: skip
 
 PROBE = "distance"
 TRUTH = "truth/patches.parquet"

@@ -13,11 +13,15 @@ from seco.nets.encoder import FeatureExtractor
 from seco.places.rasters import MAIN_GROUPS, LabelRaster, climate
 from seco.probes.options import RasterOptions
 from seco.probes.rasters import judge_by_raster
-from seco.probes.result import TaskResult
+from seco.probes.result import Headline, TaskResult
 
 NAME = "climate"
 HELP = "dominant Koeppen-Geiger climate zone of a place seen on a single date; test places held out by block"
 EXAMPLE = "seco evaluate runs/seco imagenet:tf_efficientnet_lite0 --task climate --data bluemarble-6000 --zones main"
+HEADLINE = Headline(
+    title="Climate zone from one picture", probe="linear", metric="accuracy",
+    words="accuracy of a linear probe on held-out places",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,15 @@ from typing import Any
 from seco.config import setting
 from seco.nets.encoder import FeatureExtractor
 from seco.probes.labelled import ImageOptions, judge_images, open_labelled, require_classes
-from seco.probes.result import TaskResult
+from seco.probes.result import Headline, TaskResult
 
 NAME = "eurosat"
 HELP = "land use of EuroSAT (Helber et al. 2019): its RGB pictures or its 13-band GeoTIFFs, a folder, zip or dataset"
 EXAMPLE = "seco evaluate runs/seco imagenet:tf_efficientnet_lite0 --task eurosat --data EuroSAT.zip --shots 1,5,10,50,100"
+HEADLINE = Headline(
+    title="Land use in EuroSAT", probe="linear", metric="accuracy",
+    words="accuracy of a linear probe on held-out images",
+)  # fmt: skip
 
 CLASSES = (
     "AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture", "PermanentCrop", "Residential",

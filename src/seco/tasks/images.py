@@ -7,13 +7,17 @@ from pathlib import Path
 
 from seco.nets.encoder import FeatureExtractor
 from seco.probes.labelled import ImageOptions, judge_images, open_labelled
-from seco.probes.result import TaskResult
+from seco.probes.result import Headline, TaskResult
 
 NAME = "images"
 HELP = "class of labelled images: a dataset, or a folder or zip with a folder a class; published or stratified split"
 EXAMPLE = (
     "seco evaluate runs/seco imagenet:tf_efficientnet_lite0 --task images --data pictures/ --num-labels 4000"
 )
+HEADLINE = Headline(
+    title="Class of a labelled image", probe="linear", metric="accuracy",
+    words="accuracy of a linear probe on held-out images",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,15 @@ from seco.probes.blocks import UNLABELLED, place_cases
 from seco.probes.classify import classify
 from seco.probes.features import FeatureStore
 from seco.probes.options import PlaceProbeOptions
-from seco.probes.result import TaskResult
+from seco.probes.result import Headline, TaskResult
 
 NAME = "label"
 HELP = "the dataset's own label of a place seen on a single date; test places held out by block"
 EXAMPLE = "seco evaluate runs/seco colour random:resnet18 --task label --data planet.seco --outputs all --json label.json"
+HEADLINE = Headline(
+    title="The dataset's own label from one picture", probe="linear", metric="accuracy",
+    words="accuracy of a linear probe on held-out places",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

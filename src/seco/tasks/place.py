@@ -20,7 +20,7 @@ from seco.probes.blocks import splits
 from seco.probes.features import FeatureStore
 from seco.probes.options import ALL, BlockOptions, chosen_outputs
 from seco.probes.overlap import is_transductive
-from seco.probes.result import Row, TaskResult, gather, origin, prediction_table
+from seco.probes.result import Headline, Row, TaskResult, gather, origin, prediction_table
 from seco.probes.retrieval import Ranking, rank
 from seco.probes.scores import bootstrap
 
@@ -29,6 +29,10 @@ HELP = (
     "find a place again in other seasons among all other test places: mAP and CMC@1/5/10; held out by block"
 )
 EXAMPLE = "seco evaluate runs/seco colour --task place --data bluemarble-6000 --outputs features,z0 --json place.json"
+HEADLINE = Headline(
+    title="A place found again in another season", probe="retrieval", metric="map",
+    words="mean average precision among held-out places",
+)  # fmt: skip
 
 PROBE = "retrieval"
 RANKS = (1, 5, 10)

@@ -19,7 +19,7 @@ from seco.errors import ConfigError
 from seco.nets.encoder import FeatureExtractor
 from seco.probes.overlap import is_transductive
 from seco.probes.pixels import balanced, class_iou, interval, mean_iou, pixel_accuracy, value
-from seco.probes.result import Row, TaskResult, gather, prediction_table
+from seco.probes.result import Headline, Row, TaskResult, gather, prediction_table
 from seco.train import dense
 from seco.train.supervised import fit
 
@@ -28,6 +28,10 @@ HELP = "class of every pixel: a folder of images and masks; a U-Net decoder on a
 EXAMPLE = (
     "seco evaluate runs/seco random:resnet18 colour --task segmentation --data fields/ --json fields.json"
 )
+HEADLINE = Headline(
+    title="Land cover, pixel by pixel", probe="unet-frozen", metric="miou",
+    words="mean IoU of a decoder on frozen features, over held-out pixels",
+)  # fmt: skip
 
 MAJORITY = "majority"
 

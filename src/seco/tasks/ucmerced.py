@@ -9,11 +9,15 @@ from typing import Any
 from seco.config import setting
 from seco.nets.encoder import FeatureExtractor
 from seco.probes.labelled import ImageOptions, judge_images, open_labelled, require_classes
-from seco.probes.result import TaskResult
+from seco.probes.result import Headline, TaskResult
 
 NAME = "ucmerced"
 HELP = "land use of UC Merced (Yang and Newsam 2010): 21 classes of aerial pictures, a folder, zip or dataset"
 EXAMPLE = "seco evaluate runs/seco imagenet:tf_efficientnet_lite0 --task ucmerced --data UCMerced_LandUse.zip"
+HEADLINE = Headline(
+    title="Land use in UC Merced", probe="linear", metric="accuracy",
+    words="accuracy of a linear probe on held-out images",
+)  # fmt: skip
 
 CLASSES = (
     "agricultural", "airplane", "baseballdiamond", "beach", "buildings", "chaparral", "denseresidential", "forest",

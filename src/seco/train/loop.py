@@ -220,7 +220,8 @@ class _Session:
         """Log, probe and save where it is time to; a stop only saves, so that the log is as if it had not happened."""
         config = self.config
         last = step == config.steps
-        if step % config.log_every == 0 or last:
+        assert config.log_every is not None
+        if step % config.log_every == 0 or step == 1 or last:
             numbers, line = self.meter.report(step)
             self.log.add(step=step, **numbers)
             for key, value in numbers.items():

@@ -18,6 +18,12 @@ PAPER_PATCH_PX = 264
 USUAL_BATCH = 64
 """Places a step where nothing else is asked for."""
 
+NUM_LOG_LINES, MAX_LOG_EVERY = 40, 100
+"""Lines that make a curve of a short run; a long one is not left without a line for longer than this many steps."""
+
+MIN_PROBE_EVERY = 5
+"""A probe encodes up to 512 patches, which takes as long as some steps."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretrain:
@@ -57,9 +63,12 @@ class Pretrain:
     split_seed: int = setting(0, "seed of the held-out blocks")
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...")
     precision: Literal["auto", "fp32", "bf16"] = setting("auto", "auto: bf16 where the machine has it")
-    log_every: int = setting(20, "steps between log lines")
+    log_every: int | None = setting(
+        None,
+        "steps between log lines, the first step's besides; default: a fortieth of the steps, at most 100",
+    )
     probe_every: int | None = setting(
-        None, "steps between kNN probes on held-out places; default: a tenth; 0: never"
+        None, "steps between kNN probes on held-out places; default: a tenth, at least 5; 0: never"
     )
     checkpoint_every: int | None = setting(None, "steps between checkpoints; default: a tenth of the steps")
     method_options: dict = dataclasses.field(default_factory=dict)
@@ -118,7 +127,8 @@ def resolve(config: Pretrain, *, num_places: int, patch_px: int) -> Pretrain:
     tenth = max(1, steps // 10)
     return dataclasses.replace(
         config, steps=steps, epochs=None, view_px=config.view_px or patch_px, blur_sigma=sigma,
-        probe_every=tenth if config.probe_every is None else config.probe_every,
+        log_every=config.log_every or min(max(1, steps // NUM_LOG_LINES), MAX_LOG_EVERY),
+        probe_every=max(tenth, MIN_PROBE_EVERY) if config.probe_every is None else config.probe_every,
         checkpoint_every=config.checkpoint_every or tenth, method_options=to_plain(options),
     )  # fmt: skip
 

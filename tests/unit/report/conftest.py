@@ -50,7 +50,7 @@ def finished(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         row(encoder="colour", value=0.55, ci_low=0.5, ci_high=0.62),
         row(encoder="random:test_resnet", value=0.2, ci_low=0.1, ci_high=0.3),
         row(encoder="majority", probe="majority", output=None, value=0.3, ci_low=0.2, ci_high=0.4),
-        row(encoder=HOSTILE, task="season", value=0.1),
+        row(encoder=f"random:{HOSTILE}", task="season", value=0.1),
     ]
     (run.parent / "scores.json").write_text(json.dumps({"rows": rows}))
     return run

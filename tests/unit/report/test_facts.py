@@ -4,6 +4,8 @@ import json
 import shlex
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from seco.errors import ConfigError
@@ -57,7 +59,54 @@ def test_damaged_lines_are_left_out_and_counted(run):
     )
     found = read(run)
     assert [m["step"] for m in found.metrics] == [json.loads(x)["step"] for x in whole]
-    assert found.notes == ("3 of 9 lines of metrics.jsonl are damaged and left out (the first is line 2)",)
+    assert found.notes == ("3 of 10 lines of metrics.jsonl are damaged and left out (the first is line 2)",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("jitter: &j [*j]\n", "jitter cannot be shown"),
+        (
+            "a: &a [1, 1]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: &d [*c, *c]\ne: &e [*d, *d]\nf: [*e, *e]\n",
+            ": f cannot be",
+        ),
+        (f"seed: {10**400}\n", "seed cannot be shown"),
+        ("day: 2020-13-45\n", "cannot be read"),
+        ("steps: " + "9" * 6000, "cannot be read"),
+        ("d: " + "[" * 900 + "]" * 900, "cannot be"),
+    ],
+)
+def test_settings_that_no_page_can_show_are_noted(run, text, words):
+    (run / "config.yaml").write_text("method: seco\n" + text)
+    found = read(run)
+    assert words in " ".join(found.notes)
+    assert len(str(flat_settings(found))) < 1000
+
+
+@pytest.mark.parametrize("columns", [
+    {"place": [["a"]], "part": ["train"]}, {"place": ["a"], "part": [["train"]]}, {"place": ["a"], "part": [None]},
+    {"place": [1], "part": ["train"]},
+])  # fmt: skip
+def test_a_table_of_places_with_other_columns_is_noted(run, columns):
+    pq.write_table(pa.table(columns), run / "places.parquet")
+    found = read(run)
+    assert found.parts is None
+    assert "places.parquet" in found.notes[0]
+
+
+def test_numbers_of_the_log_that_no_float_holds_are_left_out(run):
+    log = run / "metrics.jsonl"
+    lines = [
+        {"step": 1, "loss": 10**400, "lr": 0.1},
+        {"step": 10**400, "loss": 1},
+        {"step": -1},
+        {"step": True},
+    ]
+    log.write_text("".join(json.dumps(x) + "\n" for x in [*lines, {"step": 2, "samples_per_s": 1e999}]))
+    found = read(run)
+    assert found.metrics == [{"step": 1, "lr": 0.1}, {"step": 2, "samples_per_s": float("inf")}]
+    assert history.charts([found])
+    assert found.seconds_left is None
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,9 @@ def held_of(path, features=None, *, dim=6):
     if features is None:
         of_place = rng.normal(size=(num, dim))
         features = (of_place[dataset.place] + 0.9 * rng.normal(size=(len(dataset), dim))).astype(np.float32)
-    return Held(ground=ground, rows=np.arange(len(dataset)), features=features, words="all")
+    return Held(
+        ground=ground, rows=np.arange(len(dataset)), features=features, words="all", encoder="made up"
+    )
 
 
 def by_loop(held):

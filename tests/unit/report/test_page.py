@@ -142,6 +142,38 @@ def test_a_run_with_nothing_but_a_log(run, tmp_path):
     assert "how many there were to be is not known" in text
 
 
+@pytest.mark.parametrize(("name", "content"), [
+    ("config.yaml", "a: &a [*a]\n"), ("config.yaml", 'method: "\\ud800"\n'), ("config.yaml", "d: 2020-13-45\n"),
+    ("metrics.jsonl", '{"step": 1, "loss": 1' + "0" * 400 + "}\n"), ("environment.json", '{"versions": [[[[[[[[1]]]]]]]]}'),
+])  # fmt: skip
+def test_runs_that_a_fuzzer_broke_have_a_page(run, tmp_path, name, content):
+    (run / name).write_text(content)
+    assert "run" in write(tmp_path / "page", run, num_places=3)
+
+
+def test_a_run_whose_settings_are_gone_is_called_by_its_folder(run, tmp_path):
+    (run / "config.yaml").write_text("{")
+    shutil.rmtree(run / "encoder")
+    text = write(tmp_path / "page", run)
+    assert "<h1>run</h1>" in text
+
+
+def test_the_terminal_says_when_the_data_are_not_the_runs_and_what_the_run_came_to(
+    run, make_dataset, tmp_path
+):
+    said = []
+    settings = Report(num_places=3, device="cpu", data=make_dataset(seed=5))
+    write_report([run], tmp_path / "page", settings, say=said.append)
+    assert "is not the dataset that the run was trained on" in said[0]
+    assert said[-1].startswith("Land cover from one picture: 50.0%. Does not beat colour statistics.")
+
+
+def test_neighbours_stand_beside_those_of_random_weights_and_colour(text):
+    block = section(text, "neighbours")
+    for name in ("random test_resnet", "colour statistics", "chance"):
+        assert f'bar-name">{name}</span>' in block
+
+
 def test_hostile_folder_names_are_text(run, tmp_path, hostile):
     odd = run.rename(run.with_name('"><img src=x onerror=alert(1)> {{data}} `'))
     text = write(tmp_path / "page", odd)

@@ -16,7 +16,7 @@ from seco import config
 from seco.data.dataset import open_dataset
 from seco.probes import evaluation
 from seco.probes.options import EvaluationOptions
-from seco.probes.result import PREDICTION_SCHEMA, Row
+from seco.probes.result import METRIC_WORDS, PREDICTION_SCHEMA, Row
 
 NAMES = evaluation.names()
 MAPS = ("oscd", "segmentation")
@@ -63,6 +63,8 @@ def test_a_task_declares_itself(name: str) -> None:
     assert task.HELP
     assert "\n" not in task.HELP
     assert task.EXAMPLE.startswith("seco evaluate ")
+    assert task.HEADLINE.title
+    assert task.HEADLINE.metric in METRIC_WORDS
     assert f"--task {name} " in task.EXAMPLE + " "
     default = task.Options()
     assert isinstance(default, EvaluationOptions)

@@ -51,7 +51,7 @@ def test_the_log_has_losses_accuracies_rates_and_a_probe(straight):
     run = straight.run
     rows = read_metrics(run / "metrics.jsonl")
     steps = [(r["step"], "probe" if "probe_place" in r else "loss") for r in rows]
-    assert steps == [(3, "loss"), (4, "probe"), (6, "loss"), (8, "loss"), (8, "probe")]
+    assert steps == [(1, "loss"), (3, "loss"), (4, "probe"), (6, "loss"), (8, "loss"), (8, "probe")]
     for row in rows:
         if "loss" in row:
             assert {

@@ -13,7 +13,7 @@ def test_what_is_left_open_is_derived_from_places_and_patch():
     full = resolve(Pretrain(), num_places=1900, patch_px=64)
     assert (full.steps, full.epochs, full.view_px) == (600, None, 64)
     assert full.blur_sigma == (0.1, 0.485)  # 2 px on 264 px patches, scaled to 64
-    assert (full.probe_every, full.checkpoint_every) == (60, 60)
+    assert (full.log_every, full.probe_every, full.checkpoint_every) == (15, 60, 60)
     assert full.method_options["negatives"] == "batch"
     assert full.method_options["momentum"] == 0.9833
     assert [k for k, v in full.method_options.items() if v is None] == ["queue_size"]
@@ -32,6 +32,14 @@ def test_what_is_left_open_is_derived_from_places_and_patch():
 )
 def test_steps_or_epochs(given, places, steps):
     assert resolve(Pretrain(**given), num_places=places, patch_px=16).steps == steps
+
+
+@pytest.mark.parametrize(
+    ("steps", "every"), [(1, (1, 5)), (6, (1, 5)), (40, (1, 5)), (240, (6, 24)), (10_000, (100, 1000))]
+)
+def test_short_runs_log_about_forty_lines_and_probe_less_often(steps, every):
+    full = resolve(Pretrain(steps=steps), num_places=100, patch_px=16)
+    assert (full.log_every, full.probe_every) == every
 
 
 def test_what_is_given_is_kept():
@@ -74,7 +82,7 @@ def test_what_was_chosen_is_told_and_nothing_else():
     full = resolve(asked, num_places=100, patch_px=64)
     assert derived(asked, full) == {
         "batch_size": 64, "view_px": 64,
-        "blur_sigma": [0.1, 0.485], "probe_every": 10, "checkpoint_every": 10, "negatives": "batch",
+        "blur_sigma": [0.1, 0.485], "log_every": 2, "probe_every": 10, "checkpoint_every": 10, "negatives": "batch",
         "group_size": 32, "lr": 0.000707, "weight_decay": 0.05, "warmup_steps": 5,
     }  # fmt: skip
     assert derived(full, full) == {}
