@@ -2,7 +2,8 @@
 
 A simulated dataset of places that change their seasons, and some of them their land. Every job is one training run (or a
 baseline) and its evaluation with the `seco` commands a user has; it ends in one JSON file. Stop it at any time: the same
-command goes on. About two hours on two cores.
+command goes on. The dataset is simulated first if it is missing. A smaller study (`--places`, `--steps`, `--seeds`) has
+folders of its own in `--work`; give it `--results` of its own too.
 
   python bench/planet.py                     do what is missing
   python bench/planet.py --jobs 2 --only seco
@@ -33,16 +34,19 @@ from seco.probes.evaluation import summarise
 from seco.probes.features import Altered, FeatureStore
 from seco.runs import METRICS_NAME, environment, read_metrics, write_json
 from seco.tasks import augmentation
-from seco.tasks.change import read_changes
+from seco.tasks.change import DATES, read_changes
 from seco.use.load import load_encoder
 
 REPO = Path(__file__).resolve().parent.parent
 RESULTS = REPO / "docs" / "results" / "planet"
-BUILD = (
-    "--places", "3000", "--dates", "6", "--patch", "66", "--bands", "B02,B03,B04,B08", "--change-share", "1", "--seed", "0",
-)  # fmt: skip
-STEPS, BATCH = 500, 128
+BUILD = ("--dates", "6", "--patch", "66", "--bands", "B02,B03,B04,B08", "--change-share", "1", "--seed", "0")
+PLACES, STEPS, BATCH = 3000, 500, 128
 SEEDS = (0, 1, 2)
+IMAGENET = "imagenet:tf_efficientnet_lite0"
+VERSION = 2
+"""Raised when a task or the dataset comes to mean something else: files of another version are made again."""
+NOBODY = ("majority", DATES)
+"""Encoders of rows that look at no pixel."""
 TASKS = ("label", "season", "augmentation", "change", "place")
 COLUMNS = {
     "label linear accuracy": "class",
@@ -68,13 +72,21 @@ class Job:
         return self.name.rsplit("-s", 1)[0]
 
 
-def jobs() -> list[Job]:
+def jobs(seeds: tuple[int, ...] = SEEDS) -> list[Job]:
     """Return every job, in the order in which they matter."""
-    out = [Job(name=f"seco-s{s}", seed=s, method="seco") for s in SEEDS]
-    for s in SEEDS:
+    out = [Job(name=f"seco-s{s}", seed=s, method="seco") for s in seeds]
+    for s in seeds:
         out.append(Job(name=f"random-resnet18-s{s}", seed=s, baseline=f"random:resnet18@{s}"))
+        out.append(Job(name=f"imagenet-lite0-s{s}", seed=s, baseline=IMAGENET))
         out.append(Job(name=f"colour-s{s}", seed=s, baseline="colour"))
-    return out + [Job(name=f"{m}-s{s}", seed=s, method=m) for m in ("moco-tp", "moco") for s in SEEDS]
+    return out + [Job(name=f"{m}-s{s}", seed=s, method=m) for m in ("moco-tp", "moco") for s in seeds]
+
+
+def finished(job: Job, results: Path) -> dict[str, Any] | None:
+    """Return what a job found, or None where it is to be done, or was done by an older study."""
+    file = results / f"{job.name}.json"
+    about = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return about if about.get("version") == VERSION else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +96,13 @@ class Bench:
     work: Path
     results: Path
     threads: int
+    places: int = PLACES
+    steps: int = STEPS
+
+    @property
+    def folder(self) -> Path:
+        """Where runs and scores of this size go."""
+        return self.work / f"{self.places}-places-{self.steps}-steps"
 
     def seco(self, *words: str | Path) -> None:
         """Run a seco command; its output goes to the terminal."""
@@ -93,45 +112,49 @@ class Bench:
 
     def dataset(self) -> Path:
         """Return the dataset, simulated if it is missing."""
-        out = self.work / "planet"
+        out = self.work / f"planet-{self.places}"
         if not (out / "dataset.json").is_file():
-            self.seco("planet", "build", out, *BUILD)
+            self.seco("planet", "build", out, "--places", str(self.places), *BUILD)
         return out
+
+    def source(self, job: Job) -> str:
+        """Return the encoder of a job as `seco evaluate` takes it."""
+        return job.baseline or str(self.folder / "runs" / job.name)
 
     def run(self, job: Job) -> None:
         """Train if need be, evaluate, and write the job's JSON."""
         started = time.time()
-        source, data = job.baseline, self.dataset()
+        source, data = self.source(job), self.dataset()
         training: list[dict[str, Any]] = []
         if job.method is not None:
-            run = self.work / "runs" / job.name
+            run = Path(source)
             resume = ("--resume",) if (run / "config.yaml").is_file() else ()
             # Drawn last, so a run that has it is whole.
             if not (run / "pictures" / "curves.png").is_file():
                 self.seco(
-                    "pretrain", "--data", data, "--method", job.method, "--steps", str(STEPS), "--batch-size", str(BATCH),
-                    "--seed", str(job.seed), "--split-seed", str(job.seed), "--checkpoint-every", "50", "--out", run,
-                    *resume,
+                    "pretrain", "--data", data, "--method", job.method, "--steps", str(self.steps),
+                    "--batch-size", str(BATCH), "--seed", str(job.seed), "--split-seed", str(job.seed),
+                    "--checkpoint-every", "50", "--out", run, *resume,
                 )  # fmt: skip
-            source = str(run)
             training = read_metrics(run / METRICS_NAME)
-        assert source is not None
+        # What display bytes its numbers would have been is not known; random weights are fed like this by default.
+        feed = ("--normalise", "dataset") if source == IMAGENET else ()
         rows: list[dict[str, Any]] = []
         for task in TASKS:
-            file = self.work / "scores" / f"{job.name}-{task}.json"
+            file = self.folder / "scores" / f"{job.name}-{task}.json"
             if not file.is_file():
                 self.seco(
                     "evaluate", source, "--task", task, "--data", data, "--split-seeds", str(job.seed), "--outputs", "all",
-                    "--json", file,
+                    "--json", file, *feed,
                 )  # fmt: skip
             for row in json.loads(file.read_text(encoding="utf-8"))["rows"]:
-                name = row["encoder"] if row["encoder"] == "majority" else job.label
+                name = row["encoder"] if row["encoder"] in NOBODY else job.label
                 rows.append(row | {"encoder": name})
         # The command holds paths of this machine, which tell nobody anything; the job says what was run.
         where = {k: v for k, v in environment().items() if k != "command"}
         about = {
-            "job": dataclasses.asdict(job), "build": list(BUILD), "steps": STEPS, "batch": BATCH,
-            "seconds_since_last_start": round(time.time() - started), "threads": self.threads, "environment": where,
+            "job": dataclasses.asdict(job), "version": VERSION, "places": self.places, "build": list(BUILD),
+            "steps": self.steps, "batch": BATCH, "seconds_since_last_start": round(time.time() - started), "threads": self.threads, "environment": where,
             "training": training[-3:], "rows": rows,
         }  # fmt: skip
         write_json(self.results / f"{job.name}.json", about)
@@ -143,8 +166,11 @@ def distances(source: str, data: Path, seed: int) -> dict[str, dict[str, float]]
     A patch is compared with itself after one transformation of the augmentation task, with its place's other dates between
     which no land changed, and with a patch of another place.
     """
-    dataset, encoder = open_dataset(data), load_encoder(source)
-    options = augmentation.Options(split_seeds=(seed,), cache="none")
+    dataset = open_dataset(data)
+    feed = {"normalise": "dataset"} if source == IMAGENET else {}
+    # Baselines see the bands that `seco evaluate` gives them; runs know their own.
+    encoder = load_encoder(source, bands=None if source == IMAGENET else dataset.meta.bands)
+    options = augmentation.Options(split_seeds=(seed,), cache="none", **feed)
     plain = FeatureStore(encoder, dataset, options)
 
     def alter(rows: np.ndarray, pixels: np.ndarray) -> np.ndarray:
@@ -180,9 +206,7 @@ def distance_table(results: Path) -> str:
     """Return as Markdown how far augmentation and season move each output, in units of the distance between places."""
     cells: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for job in jobs():
-        file = results / f"{job.name}.json"
-        about = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        for output, d in about.get("distances", {}).items():
+        for output, d in (finished(job, results) or {}).get("distances", {}).items():
             cell = cells.setdefault((job.label, output), [])
             cell.append((d["augmentation"] / d["place"], d["season"] / d["place"]))
     lines = [
@@ -201,8 +225,7 @@ def distance_table(results: Path) -> str:
 
 def table(results: Path) -> str:
     """Return the results as Markdown: a line an output of an encoder, percent, mean ± sample deviation over seeds."""
-    files = [f for j in jobs() if (f := results / f"{j.name}.json").is_file()]
-    rows = [r for f in files for r in json.loads(f.read_text(encoding="utf-8"))["rows"]]
+    rows = [r for j in jobs() if (about := finished(j, results)) for r in about["rows"]]
     unique = {(r["encoder"], r["task"], r["output"], r["probe"], r["metric"], r["seed"]): r for r in rows}
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for s in summarise(unique.values()):
@@ -236,30 +259,34 @@ def main() -> None:
     parser.add_argument("--status", action="store_true", help="say what is done")
     parser.add_argument("--distances", action="store_true", help="measure distances of finished jobs")
     parser.add_argument("--table", action="store_true", help="print the tables")
+    parser.add_argument("--places", type=int, default=PLACES, help="places of the planet")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps of each training run")
+    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="seeds to do, comma-separated")
     args = parser.parse_args()
     if args.table:
         print(table(args.results) + "\n\n" + distance_table(args.results))
         return
-    chosen = [j for j in jobs() if any(part in j.name for part in args.only.split(","))]
-    left = [j for j in chosen if not (args.results / f"{j.name}.json").is_file()]
+    seeds = tuple(int(s) for s in args.seeds.split(","))
+    chosen = [j for j in jobs(seeds) if any(part in j.name for part in args.only.split(","))]
+    left = [j for j in chosen if finished(j, args.results) is None]
     if args.status:
         for job in chosen:
             print(f"{'to do' if job in left else 'done':<6} {job.name}")
-        return
-    if args.distances:
-        for job in (j for j in chosen if j not in left):
-            file = args.results / f"{job.name}.json"
-            about = json.loads(file.read_text(encoding="utf-8"))
-            source = job.baseline or str(args.work / "runs" / job.name)
-            if "distances" not in about:
-                about["distances"] = distances(source, args.work / "planet", job.seed)
-                write_json(file, about)
         return
     bench = Bench(
         work=args.work.resolve(),
         results=args.results,
         threads=max(1, len(os.sched_getaffinity(0)) // args.jobs),
+        places=args.places,
+        steps=args.steps,
     )
+    if args.distances:
+        for job in (j for j in chosen if j not in left):
+            about = finished(job, args.results)
+            if about is not None and "distances" not in about:
+                about["distances"] = distances(bench.source(job), bench.dataset(), job.seed)
+                write_json(args.results / f"{job.name}.json", about)
+        return
     bench.dataset()
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         for done in concurrent.futures.as_completed([pool.submit(bench.run, j) for j in left]):

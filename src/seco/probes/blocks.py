@@ -77,6 +77,12 @@ def place_cases(
         part = split.part[dataset.place]
         rare = _rare_classes(dataset, labels, part == TRAIN, len(classes), min_places)
         usable = (labels != UNLABELLED) & ~rare[labels]
+        if min_places > 1 and rare.any() and len(np.unique(labels[usable & (part == TRAIN)])) < 2:
+            raise TaskError(
+                f"{int(rare.sum())} of {len(np.unique(labels[labels != UNLABELLED]))} classes have fewer than {min_places} "
+                f"training places ({words}) and are left out, which leaves too few to tell apart; lower --min-places "
+                f"{min_places}, or use more places"
+            )
         train_rows = _draw_dates(dataset, usable & (part == TRAIN), options.num_dates, split.seed)
         test_rows = np.flatnonzero(usable & (part == TEST))
         test_places = np.unique(dataset.place[test_rows])
