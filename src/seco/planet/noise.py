@@ -7,6 +7,7 @@ window, a decimated window or single pixels are all one call, and two windows ag
 from __future__ import annotations
 
 import functools
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt64
@@ -27,12 +28,20 @@ def scramble(*parts: np.ndarray | int) -> UInt64[np.ndarray, ...]:
     state: np.ndarray = np.asarray(_scrambled(parts[:num]), np.uint64)
     with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
         for part in parts[num:]:
-            # Negative numbers become their two's complement.
-            value = np.asarray(part).astype(np.int64).view(np.uint64)
-            state = (state ^ value) * np.uint64(_MIX_A) + np.uint64(_GOLDEN)
-            state = (state ^ (state >> np.uint64(30))) * np.uint64(_MIX_A)
-            state = (state ^ (state >> np.uint64(27))) * np.uint64(_MIX_B)
-            state = state ^ (state >> np.uint64(31))
+            state = _mixed(state, np.asarray(part))
+    return state
+
+
+def _mixed(state: np.ndarray, part: np.ndarray) -> UInt64[np.ndarray, ...]:
+    """Return the hash of one more integer a state; both broadcast together."""
+    # Negative numbers become their two's complement. Each step works in place: these arrays are many and small.
+    state = state ^ part.astype(np.int64).view(np.uint64)
+    state *= np.uint64(_MIX_A)
+    state += np.uint64(_GOLDEN)
+    for shift, factor in ((30, _MIX_A), (27, _MIX_B)):
+        state ^= state >> np.uint64(shift)
+        state *= np.uint64(factor)
+    state ^= state >> np.uint64(31)
     return state
 
 
@@ -50,7 +59,11 @@ def _scrambled(parts: tuple[int, ...]) -> int:
 
 def uniform(*parts: np.ndarray | int) -> Float32[np.ndarray, ...]:
     """Return numbers from 0 to 1, not including 1, one for each hash of `parts`."""
-    return (scramble(*parts) >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
+    return _unit(scramble(*parts))
+
+
+def _unit(state: UInt64[np.ndarray, ...]) -> Float32[np.ndarray, ...]:
+    return (state >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
 
 
 def interpolate(
@@ -100,16 +113,22 @@ def _lines_at(at: np.ndarray, step: int, period_px: int) -> tuple[np.ndarray, np
 
 @functools.lru_cache(maxsize=512)
 def _even_lines(first: int, step: int, num: int, period_px: int) -> tuple[np.ndarray, np.ndarray]:
-    lines, weights = _any_lines(first + step * np.arange(num), period_px)
+    at = first + step * np.arange(num)
+    lines, weights = _any_lines(at, period_px, gaps="none" if step <= period_px else "some")
     lines.setflags(write=False)
     weights.setflags(write=False)
     return lines, weights
 
 
-def _any_lines(at: np.ndarray, period_px: int) -> tuple[np.ndarray, np.ndarray]:
+def _any_lines(
+    at: np.ndarray, period_px: int, *, gaps: Literal["none", "some"] = "some"
+) -> tuple[np.ndarray, np.ndarray]:
     cell = at // period_px
-    used = np.unique(cell)
-    lines = np.union1d(used, used + 1)
+    if gaps == "none":
+        lines = np.arange(cell[0], cell[-1] + 2)
+    else:
+        used = np.unique(cell)
+        lines = np.union1d(used, used + 1)
     t = ((at - cell * period_px) + 0.5) / period_px
     # Smooth steps: a field without creases at the lattice lines.
     t = (t * t * (3.0 - 2.0 * t)).astype(np.float32)
@@ -137,14 +156,31 @@ def field(
     """
     total, weight = np.zeros((len(rows), len(cols)), np.float32), 0.0
     steps = _step(rows), _step(cols)
-    for octave in range(octaves):
-        period = max(2, period_px >> octave)
-        i, down = _lines_at(rows, steps[0], period)
-        j, along = _lines_at(cols, steps[1], period)
+    periods = [max(2, period_px >> octave) for octave in range(octaves)]
+    downs = [_lines_at(rows, steps[0], period) for period in periods]
+    alongs = [_lines_at(cols, steps[1], period) for period in periods]
+    lattices = _lattices(key, [i for i, _ in downs], [j for j, _ in alongs])
+    for octave, lattice in enumerate(lattices):
         share = gain**octave
-        total += down @ (np.float32(share) * uniform(*key, octave, i[:, None], j[None, :])) @ along.T
+        total += downs[octave][1] @ (np.float32(share) * lattice) @ alongs[octave][1].T
         weight += share
     return total / np.float32(weight)
+
+
+def _lattices(key: tuple[int, ...], rows: list[np.ndarray], cols: list[np.ndarray]) -> list[np.ndarray]:
+    """Return `uniform(*key, octave, row, column)` of each octave's lattice; hashed together, since most are small."""
+    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
+        start = np.repeat(
+            np.array([_scrambled((*key, k)) for k in range(len(rows))], np.uint64), [len(i) for i in rows]
+        )
+        down = np.split(_mixed(start, np.concatenate(rows)), np.cumsum([len(i) for i in rows])[:-1])
+        start = np.concatenate([np.repeat(state, len(j)) for state, j in zip(down, cols, strict=True)])
+        part = np.concatenate([np.tile(j, len(i)) for i, j in zip(rows, cols, strict=True)])
+        values = _unit(_mixed(start, part))
+    ends = np.cumsum([len(i) * len(j) for i, j in zip(rows, cols, strict=True)])[:-1]
+    return [
+        flat.reshape(len(i), len(j)) for flat, i, j in zip(np.split(values, ends), rows, cols, strict=True)
+    ]
 
 
 def even(values: Float32[np.ndarray, ...], *, octaves: int, gain: float = 0.5) -> Float32[np.ndarray, ...]:

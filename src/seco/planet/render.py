@@ -17,7 +17,7 @@ from seco.planet.noise import field, uniform
 from seco.planet.orbits import boa_offset_on
 from seco.planet.season import reflectance, year
 from seco.planet.settings import Planet
-from seco.planet.sky import CIRRUS, CLOUD, NODE_PX, SHADOW, Sky, sky
+from seco.planet.sky import CIRRUS, CLOUD, NODE_PX, SHADOW, Sky, haze, sky
 from seco.planet.surfaces import BANDS, COVERS, PIXEL_M, SPECTRA, Surface
 from seco.sensors.sentinel2 import QUANTIFICATION, SCL_CLASSES
 
@@ -33,13 +33,23 @@ _WATER = np.isin(np.arange(len(Surface)), (Surface.WATER, Surface.TURBID_WATER))
 
 @functools.cache
 def _grain() -> Float32[np.ndarray, "h w"]:
-    """Return fixed white noise of unit deviation; whoever wants another looks at it from another corner."""
-    return np.random.default_rng(_GRAIN).standard_normal((_TILE_PX, _TILE_PX), np.float32)
+    """Return fixed white noise of unit deviation, twice side by side and below; each user looks from another corner."""
+    noise = np.random.default_rng(_GRAIN).standard_normal((_TILE_PX, _TILE_PX), np.float32)
+    return np.tile(noise, (2, 2))
 
 
 def _grains(cols: np.ndarray, rows: np.ndarray, *key: int) -> Float32[np.ndarray, "h w"]:
     right, down = (int(v * _TILE_PX) for v in uniform(*key, np.arange(2)))
+    if contiguous(cols) and contiguous(rows) and max(len(cols), len(rows)) <= _TILE_PX:
+        top, left = int(rows[0] + down) % _TILE_PX, int(cols[0] + right) % _TILE_PX
+        return _grain()[top : top + len(rows), left : left + len(cols)]
     return _grain()[np.ix_((rows + down) % _TILE_PX, (cols + right) % _TILE_PX)]
+
+
+def _texture(ground: Ground, *key: int) -> Float32[np.ndarray, "h w"]:
+    """Return the texture of the ground on every day: of single pixels, and of clumps a few pixels wide."""
+    clumps = field(ground.cols, ground.rows, key=(*key, _GRAIN), period_px=8, octaves=2)
+    return 0.7 * _grains(ground.cols, ground.rows, *key, _GRAIN) + 3.2 * (clumps - 0.5)
 
 
 class View:
@@ -64,31 +74,33 @@ class View:
         self._table = reflectance(ground.zones, day)
         lat = latitudes(epsg, rows)
         elevation, azimuth = sun_at(lat, day)
-        light = self._light(elevation, azimuth) * (1 + TEXTURE[surface] * self._grain_of(surface))
+        light = self._light(elevation, azimuth) * (1 + TEXTURE[surface] * _texture(ground, *self.key))
         if contiguous(cols) and contiguous(rows):
             light *= self._object_shadows(HEIGHT_M[surface], belts(epsg, rows, day))
         self.sky: Sky = sky(planet, epsg=epsg, cols=cols, rows=rows, day=day)
+        self._haze = haze(planet, epsg=epsg, cols=cols, rows=rows, day=day)
         self._snow = self._snow_cover(surface)
         hidden = np.maximum(self.sky.cloud, self.sky.cirrus)
         self._lit = (light * (1 - 0.62 * self.sky.shadow) * (1 - hidden)).astype(np.float32)
         self._open = 1 - hidden
-        # Real clouds spread from a third of the reflectance to twice that of the median, and beyond 1.
-        puff = (
-            field(cols, rows, key=(*self.key, _NOISE, day.toordinal()), period_px=64, octaves=4) - 0.5
-        ) / 0.132
-        self._bright = (self.sky.cloud * 0.92 * np.exp(0.55 * puff)).astype(np.float32)
+        self._bright = self._clouds_light() if self.sky.cloud.any() else None
+        # Cirrus where no thicker cloud is.
+        thin = np.maximum(self.sky.cirrus - self.sky.cloud, 0)
+        self._thin = thin if thin.any() else None
 
     def band(self, name: str) -> Float32[np.ndarray, "h w"]:
         """Return a band's reflectance at 10 m, without the sensor's noise."""
         b = BANDS.index(name)
-        out = self._table[b][self._code]
+        out = np.take(self._table[b], self._code)
         if self._snow is not None:
             out += self._snow * (SPECTRA["snow"][b] - out)
         out *= self._lit
-        out += self.sky.haze * SPECTRA["haze"][b] * self._open
-        out += self._bright * SPECTRA["cloud"][b]
-        # Cirrus where no thicker cloud is.
-        out += np.maximum(self.sky.cirrus - self.sky.cloud, 0) * SPECTRA["cirrus"][b]
+        out += self._haze * SPECTRA["haze"][b] * self._open
+        # Most days that are chosen have no cloud, and adding nothing takes as long as adding one.
+        if self._bright is not None:
+            out += self._bright * SPECTRA["cloud"][b]
+        if self._thin is not None:
+            out += self._thin * SPECTRA["cirrus"][b]
         return out
 
     def classes(self) -> UInt8[np.ndarray, "h w"]:
@@ -111,18 +123,18 @@ class View:
         """Share of the window under snow that shows."""
         return float(self._snow.mean()) if self._snow is not None else 0.0
 
+    def _clouds_light(self) -> Float32[np.ndarray, "h w"]:
+        """Return how bright clouds are; real ones spread from a third of the median's reflectance to twice that and beyond 1."""
+        key = (*self.key, _NOISE, self.day.toordinal())
+        puff = (field(self.ground.cols, self.ground.rows, key=key, period_px=64, octaves=4) - 0.5) / 0.132
+        return (self.sky.cloud * 0.92 * np.exp(0.55 * puff)).astype(np.float32)
+
     def _light(self, elevation: np.ndarray, azimuth: np.ndarray) -> Float32[np.ndarray, "h w"]:
         """Return how brightly slopes are lit, relative to flat ground; a third of the light comes from the sky."""
         slope = (1 / np.tan(elevation)).astype(np.float32)[:, None]
         east, north = np.sin(azimuth).astype(np.float32)[:, None], np.cos(azimuth).astype(np.float32)[:, None]
         direct = 1 - slope * (self.ground.east * east - self.ground.south * north)
         return 0.3 + 0.7 * np.clip(direct, 0.1, 1.7)
-
-    def _grain_of(self, surface: np.ndarray) -> Float32[np.ndarray, "h w"]:
-        """Return the texture of the ground: of single pixels, and of clumps a few pixels wide."""
-        cols, rows = self.ground.cols, self.ground.rows
-        clumps = field(cols, rows, key=(*self.key, _GRAIN), period_px=8, octaves=2)
-        return 0.7 * _grains(cols, rows, *self.key, _GRAIN) + 3.2 * (clumps - 0.5)
 
     def _object_shadows(self, height: np.ndarray, lit: Sequence[Belt]) -> Float32[np.ndarray, "h w"]:
         """Return the light that trees and houses leave to their neighbours away from the sun."""
@@ -259,8 +271,7 @@ def clear_fraction(
     """Return about what `picture` would say of a window's clear fraction, from every sixth pixel and without painting it."""
     cols = left_m // 10 + np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64)
     rows = -top_m // 10 + np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64)
-    above = sky(planet, epsg=epsg, cols=cols, rows=rows, day=day)
-    return 1 - float(above.hides().mean())
+    return 1 - float(sky(planet, epsg=epsg, cols=cols, rows=rows, day=day).hides().mean())
 
 
 def read_band(

@@ -42,19 +42,17 @@ _CLOUDINESS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sky:
-    """Maps over a window, each (h, w), 0-1.
+    """Maps over a window of what hides the ground, each (h, w), 0-1.
 
     Attributes:
         cloud: how much of the ground a cloud hides.
         cirrus: how much thin ice cloud hides.
         shadow: how deep in a cloud's shadow.
-        haze: strength of the haze.
     """
 
     cloud: Float32[np.ndarray, "h w"]
     cirrus: Float32[np.ndarray, "h w"]
     shadow: Float32[np.ndarray, "h w"]
-    haze: Float32[np.ndarray, "h w"]
 
     def hides(self) -> Bool[np.ndarray, "h w"]:
         """Tell which pixels' ground is not to be seen as it is."""
@@ -64,7 +62,7 @@ class Sky:
 def sky(
     planet: Planet, *, epsg: int, cols: Int64[np.ndarray, " w"], rows: Int64[np.ndarray, " h"], day: datetime.date,
 ) -> Sky:  # fmt: skip
-    """Return the sky over some 10 m pixels of a UTM zone."""
+    """Return what hides the ground under some 10 m pixels of a UTM zone."""
     key = (planet.seed, epsg, day.toordinal())
     i, j = corners(cols, rows, period_px=NODE_PX)
     y, x = i[:, 0] * NODE_PX, j[0] * NODE_PX
@@ -76,11 +74,19 @@ def sky(
     caster = np.vstack([_casting(x, y, belt, key) for belt in belts(epsg, y, day)])
     cirrus = even(field(x, y, key=(*key, _CIRRUS), period_px=3000, octaves=5), octaves=5)
     thin = 0.4 * np.clip((cirrus - 0.85) / 0.15, 0, 1)
-    haze = field(x, y, key=(*key, _HAZE), period_px=8000, octaves=2)
     return Sky(
-        cloud=drawn(cloud), cirrus=drawn(thin.astype(np.float32)), shadow=drawn(caster * (1 - cloud)),
-        haze=drawn(0.9 * np.maximum(haze - 0.25, 0) ** 1.5),
-    )  # fmt: skip
+        cloud=drawn(cloud), cirrus=drawn(thin.astype(np.float32)), shadow=drawn(caster * (1 - cloud))
+    )
+
+
+def haze(
+    planet: Planet, *, epsg: int, cols: Int64[np.ndarray, " w"], rows: Int64[np.ndarray, " h"], day: datetime.date,
+) -> Float32[np.ndarray, "h w"]:  # fmt: skip
+    """Return the strength of the haze over some 10 m pixels, 0-1."""
+    i, j = corners(cols, rows, period_px=NODE_PX)
+    key = (planet.seed, epsg, day.toordinal(), _HAZE)
+    thick = field(j[0] * NODE_PX, i[:, 0] * NODE_PX, key=key, period_px=8000, octaves=2)
+    return interpolate(cols, rows, period_px=NODE_PX, lattice=0.9 * np.maximum(thick - 0.25, 0) ** 1.5)
 
 
 def _casting(x: np.ndarray, y: np.ndarray, belt: Belt, key: tuple[int, ...]) -> Float32[np.ndarray, "h w"]:

@@ -7,6 +7,7 @@ Sources: The Astronomical Almanac's low-precision solar position as given by J. 
 from __future__ import annotations
 
 import datetime
+import functools
 import math
 
 import numpy as np
@@ -16,6 +17,7 @@ _NOON_2000 = datetime.datetime(2000, 1, 1, 12, tzinfo=datetime.UTC)
 _ESA_EPOCH = datetime.datetime(1950, 1, 1, tzinfo=datetime.UTC)
 
 
+@functools.lru_cache(maxsize=4096)
 def sun_direction(when: datetime.datetime) -> tuple[float, float]:
     """Return the longitude and latitude over which the sun stands in the zenith, degrees.
 
