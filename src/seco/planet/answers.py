@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from seco.planet.blocks import BlockCache
+from seco.planet.bytecache import ByteCache
 from seco.planet.cog import VirtualCog
 from seco.planet.ranges import UnsatisfiableError, has_tag, parse_range
 
@@ -74,7 +74,7 @@ def plain(status: int, text: str, *headers: tuple[str, str], media_type: str = "
     return Answer(status=status, headers=(kind, *headers), length_bytes=len(data), body=lambda: iter((data,)))
 
 
-def resource(found: Found, *, path: str, cache: BlockCache) -> Resource:
+def resource(found: Found, *, path: str, cache: ByteCache[bytes]) -> Resource:
     """Make a thing ready to be asked for.
 
     Args:

@@ -15,7 +15,6 @@ from seco.places.rasters import climate, land_cover
 from seco.places.sphere import KM_PER_DEG
 
 NUM_CITIES = 34_000
-URBAN, WATER = 13, 0
 _FALLBACK = ((18, "Aw"), (35, "Cfa"), (55, "Cfb"), (66, "Dfc"), (91, "ET"))
 """Climate of the sea, by latitude up to which, where a coast reaches beyond its raster's land."""
 

@@ -64,8 +64,6 @@ BAND_ASSETS = tuple(
     )
 )
 SCL_GSD = 20
-PIXEL_M = {b.name: b.gsd for b in BAND_ASSETS} | {"SCL": SCL_GSD}
-"""Edge of a pixel of each band, and of the scene classification."""
 
 _PERCENTAGES = (
     # classes of SCL in order, from 1 on (0 is nodata)

@@ -35,10 +35,6 @@ class Window:
             self.cols, self.rows, key=(*self.key, *which), period_px=period_px, octaves=octaves, gain=gain
         )
 
-    def of_block(self, values: np.ndarray) -> np.ndarray:
-        """Spread a number of each block over its pixels."""
-        return values[self.blocks.index]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sites:
@@ -113,8 +109,6 @@ def _crops(climates: np.ndarray, lat: np.ndarray) -> np.ndarray:
 class Parcels:
     """Rectangles within a block: where a pixel lies in its own, and that one's random numbers."""
 
-    along: np.ndarray
-    across: np.ndarray
     edge_px: np.ndarray
     hash: np.ndarray
 
@@ -133,7 +127,7 @@ class Parcels:
         along, across = u - iu, v - iv
         edge = np.minimum(np.minimum(along, 1 - along) * 1.7, np.minimum(across, 1 - across)) * px
         mixed = scramble((iu * 4096 + iv).astype(np.int32)) ^ sites.hash[blocks.index]
-        return cls(along=along, across=across, edge_px=edge, hash=mixed * np.uint64(0x9E3779B97F4A7C15))
+        return cls(edge_px=edge, hash=mixed * np.uint64(0x9E3779B97F4A7C15))
 
     def draw(self, which: int) -> Float32[np.ndarray, "h w"]:
         """Return one of four random numbers of each pixel's parcel, 0-1."""

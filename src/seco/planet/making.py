@@ -28,12 +28,12 @@ from seco.planet.archive import (
 )
 from seco.planet.catalog import write_catalog
 from seco.planet.cog import write_cog
-from seco.planet.items import PIXEL_M
 from seco.planet.orbits import acquisition_on
 from seco.planet.places import draw_places
 from seco.planet.points import read_points, write_points
 from seco.planet.scenes import ReadBand, path_of, renderer, scene_cog
 from seco.planet.settings import Build
+from seco.planet.surfaces import PIXEL_M
 from seco.planet.tiles import FULL_PX, Tile
 from seco.planet.workers import in_order, num_cores
 from seco.runs import progress
@@ -139,6 +139,7 @@ def make_scenes(
     jobs = scenes.jobs or (num_cores() if len(tiles) >= _ENOUGH_FOR_PROCESSES else 1)
     num_items = None
     if (out / CATALOG_NAME).is_file():
+        _require_files(scenes.static, out)
         say("the catalogue is whole")
     else:
         num_items = write_catalog(archive, tiles, out, static=scenes.static, jobs=jobs, read=read).num_items
@@ -175,7 +176,7 @@ def _claim(archive: Archive, points: LonLat, out: Path) -> None:
                 f"{out} holds a planet of other settings or places; give the same ones to go on, or choose another folder"
             )
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not (out.is_dir() and _is_begun(points, out)):
         raise DatasetError(f"{out} exists and is no planet; choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -183,6 +184,22 @@ def _claim(archive: Archive, points: LonLat, out: Path) -> None:
         raise DatasetError(f"cannot make {out}: {err}; choose another folder") from err
     write_points(points, out / PLACES_NAME)
     write_archive(archive, out)
+
+
+def _is_begun(points: LonLat, out: Path) -> bool:
+    """Tell whether a folder is empty or holds no more than a stopped call wrote before its settings: the same places."""
+    found = [p.name for p in out.iterdir() if not p.name.startswith((f".{PLACES_NAME}.", f".{NAME}."))]
+    return not found or (found == [PLACES_NAME] and np.array_equal(read_places(out), points))
+
+
+def _require_files(static: Literal["auto", "yes", "no"], out: Path) -> None:
+    """Refuse to leave a whole catalogue as it is where its items lie otherwise than asked."""
+    has_files = any((out / TILES_NAME).glob(f"*/{CATALOG_NAME}"))
+    if static != "auto" and has_files != (static == "yes"):
+        raise DatasetError(
+            f"{out} holds a whole catalogue {'with' if has_files else 'without'} a file an item, and --static {static} asks "
+            "for the other; leave --static out to go on, or choose another folder"
+        )
 
 
 def _tasks(archive: Archive, tiles: tuple[Tile, ...]) -> Iterator[tuple[Tile, datetime.date]]:

@@ -14,8 +14,9 @@ from jaxtyping import Float32, Int64, UInt64
 
 _GOLDEN, _MIX_A, _MIX_B = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = 2**64 - 1
-_SMALL = 2**16
-"""Interpolation weights up to this many numbers are kept: every field over a window needs the same few."""
+_SMALL, _KEPT = 2**14, 512
+"""Interpolation weights of up to so many numbers are kept, so many of them (32 MiB at most): every field over a window needs
+the same few."""
 
 
 def scramble(*parts: np.ndarray | int) -> UInt64[np.ndarray, ...]:
@@ -35,7 +36,7 @@ def scramble(*parts: np.ndarray | int) -> UInt64[np.ndarray, ...]:
 def _mixed(state: np.ndarray, part: np.ndarray) -> UInt64[np.ndarray, ...]:
     """Return the hash of one more integer a state; both broadcast together."""
     # Negative numbers become their two's complement. Each step works in place: these arrays are many and small.
-    state = state ^ part.astype(np.int64).view(np.uint64)
+    state = np.asarray(state ^ part.astype(np.int64).view(np.uint64), np.uint64)
     state *= np.uint64(_MIX_A)
     state += np.uint64(_GOLDEN)
     for shift, factor in ((30, _MIX_A), (27, _MIX_B)):
@@ -111,7 +112,7 @@ def _lines_at(at: np.ndarray, step: int, period_px: int) -> tuple[np.ndarray, np
     return _any_lines(at, period_px)
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=_KEPT)
 def _even_lines(first: int, step: int, num: int, period_px: int) -> tuple[np.ndarray, np.ndarray]:
     at = first + step * np.arange(num)
     lines, weights = _any_lines(at, period_px, gaps="none" if step <= period_px else "some")

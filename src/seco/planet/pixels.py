@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from seco.errors import ConfigError
 from seco.planet.answers import Answer, Found, answer, plain, resource
-from seco.planet.blocks import BlockCache
+from seco.planet.bytecache import ByteCache
 from seco.planet.connections import Listener, is_loopback
 from seco.planet.faults import BODY_KINDS, FaultSchedule, Verdict
 
@@ -70,7 +70,7 @@ class PixelServer:
         self._host, self._port = host, port
         self._faults = faults or FaultSchedule()
         self._clock = clock
-        self._cache = BlockCache(cache_bytes)
+        self._cache = ByteCache[bytes](cache_bytes, size=len)
         self._lock = threading.Lock()
         self._attempts: dict[tuple[str, str], int] = {}
         self._num_requests = self._num_bytes = 0

@@ -11,13 +11,14 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8, UInt16
 
+from seco.planet.bytecache import ByteCache, array_bytes
 from seco.planet.ground import HEIGHT_M, TEXTURE, VARIANTS, Ground, lay_out
 from seco.planet.light import Belt, belts, latitudes, sun_at
 from seco.planet.noise import field, uniform
 from seco.planet.orbits import boa_offset_on
 from seco.planet.season import reflectance, year
 from seco.planet.settings import Planet
-from seco.planet.sky import CIRRUS, CLOUD, NODE_PX, SHADOW, Sky, haze, sky
+from seco.planet.sky import CIRRUS, CLOUD, NODE_PX, SHADOW, Sky, clear_share, haze, sky
 from seco.planet.surfaces import BANDS, COVERS, PIXEL_M, SPECTRA, Surface
 from seco.sensors.sentinel2 import QUANTIFICATION, SCL_CLASSES
 
@@ -124,7 +125,7 @@ class View:
         return float(self._snow.mean()) if self._snow is not None else 0.0
 
     def _clouds_light(self) -> Float32[np.ndarray, "h w"]:
-        """Return how bright clouds are; real ones spread from a third of the median's reflectance to twice that and beyond 1."""
+        """Return how bright clouds are: as real ones, from a third of the median reflectance to twice that, beyond 1."""
         key = (*self.key, _NOISE, self.day.toordinal())
         puff = (field(self.ground.cols, self.ground.rows, key=key, period_px=64, octaves=4) - 0.5) / 0.132
         return (self.sky.cloud * 0.92 * np.exp(0.55 * puff)).astype(np.float32)
@@ -266,12 +267,23 @@ def picture(
 
 
 def clear_fraction(
-    planet: Planet, *, epsg: int, left_m: int, top_m: int, size_px: int, day: datetime.date
+    planet: Planet,
+    *,
+    epsg: int,
+    left_m: int,
+    top_m: int,
+    size_px: int,
+    day: datetime.date,
+    beyond: float = -1.0,
 ) -> float:
-    """Return about what `picture` would say of a window's clear fraction, from every sixth pixel and without painting it."""
+    """Return about what `picture` would say of a window's clear fraction, from every sixth pixel and without painting it.
+
+    Args:
+        beyond: fractions up to this are of no interest, and may come out too high, but not higher than it.
+    """
     cols = left_m // 10 + np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64)
     rows = -top_m // 10 + np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64)
-    return 1 - float(sky(planet, epsg=epsg, cols=cols, rows=rows, day=day).hides().mean())
+    return clear_share(planet, epsg=epsg, cols=cols, rows=rows, day=day, beyond=beyond)
 
 
 def read_band(
@@ -318,16 +330,24 @@ class _Window:
 
 
 # Twelve bands of one block are asked for one after another: its ground and its day are laid out once.
-@functools.lru_cache(maxsize=8)
+_VIEWS: ByteCache[View] = ByteCache(192 * 2**20, size=array_bytes)
+_GROUNDS: ByteCache[Ground] = ByteCache(64 * 2**20, size=array_bytes)
+
+
 def _view(planet: Planet, window: _Window, day: datetime.date) -> View:
-    return View(planet, ground=_ground(planet, window), epsg=window.epsg, day=day)
+    return _VIEWS.get(
+        (planet, window, day),
+        lambda: View(planet, ground=_ground(planet, window), epsg=window.epsg, day=day),
+    )
 
 
-@functools.lru_cache(maxsize=32)
 def _ground(planet: Planet, window: _Window) -> Ground:
-    pixel = {"pixel_m": window.pixel_m, "decimation": window.decimation}
-    cols = coordinates(window.left_m, num=window.width_px, axis="x", **pixel)
-    rows = coordinates(window.top_m, num=window.height_px, axis="y", **pixel)
-    if window.decimation == 1:
-        cols, rows = (np.arange(a[0] - MARGIN_PX, a[-1] + MARGIN_PX + 1) for a in (cols, rows))
-    return lay_out(planet, epsg=window.epsg, cols=cols, rows=rows)
+    def make() -> Ground:
+        pixel = {"pixel_m": window.pixel_m, "decimation": window.decimation}
+        cols = coordinates(window.left_m, num=window.width_px, axis="x", **pixel)
+        rows = coordinates(window.top_m, num=window.height_px, axis="y", **pixel)
+        if window.decimation == 1:
+            cols, rows = (np.arange(a[0] - MARGIN_PX, a[-1] + MARGIN_PX + 1) for a in (cols, rows))
+        return lay_out(planet, epsg=window.epsg, cols=cols, rows=rows)
+
+    return _GROUNDS.get((planet, window), make)

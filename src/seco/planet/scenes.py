@@ -8,24 +8,26 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from seco.errors import ConfigError
 from seco.planet.archive import Archive
+from seco.planet.bytecache import ByteCache
 from seco.planet.cog import VirtualCog
-from seco.planet.items import PIXEL_M, Describe, contents_of
+from seco.planet.items import Describe, contents_of
 from seco.planet.orbits import Acquisition, acquisition_on, seen
 from seco.planet.passes import FIRST_DAY, LAST_DAY
 from seco.planet.settings import Planet
-from seco.planet.tiles import PIXEL_M as FINEST_M
-from seco.planet.tiles import Tile, tile_from_id
+from seco.planet.surfaces import PIXEL_M
+from seco.planet.tiles import FINEST_M, Tile, tile_from_id
 
 SAMPLES = 48
 """Positions along each edge of a tile that are looked at to say what a scene shows."""
 _PATH = re.compile(r"/([0-9]{2}[A-Z]{3}(?:[0-9]{2})?)/([0-9]{4}-[0-9]{2}-[0-9]{2})/([A-Z0-9]{3})\.tif")
+HEADERS_BYTES = 32 * 2**20
+"""What is kept of the headers of pictures that were asked for, 64 KiB each."""
 BLOCK_PX = 256
 """Small: a block is made whole for any of its pixels, and patches are small (docs/planet-serving.md)."""
 
@@ -123,8 +125,18 @@ def scene_cog(
         nodata=0,
         block_px=BLOCK_PX,
         description=band,
-        about=f"Simulated: seco planet, {archive.planet}, {tile.id} {day} {band}".replace("'", ""),
+        about=_about(archive.planet, f"{tile.id} {day} {band}"),
     )
+
+
+def _about(planet: Planet, what: str) -> str:
+    """Return the words in a file that say what it is, and all that its pixels depend on."""
+    words = f"Simulated by seco planet, no real imagery. {what}; seed {planet.seed}"
+    if planet.change_share:
+        words += (
+            f"; share of changed land {planet.change_share:g} from {planet.change_from} to {planet.change_to}"
+        )
+    return words
 
 
 def describer(archive: Archive, *, read: ReadBand | None = None) -> Describe:
@@ -160,22 +172,32 @@ def finder(archive: Archive, *, read: ReadBand | None = None) -> Callable[[str],
     """
     read = read or renderer()
 
-    @lru_cache(maxsize=4096)
+    kept: ByteCache[VirtualCog | None] = ByteCache(HEADERS_BYTES, size=_held_bytes)
+
     def find(path: str) -> VirtualCog | None:
-        match = _PATH.fullmatch(path)
-        if match is None or match[3] not in PIXEL_M:
-            return None
-        try:
-            tile = tile_from_id(match[1], tile_px=archive.tile_px)
-            day = datetime.date.fromisoformat(match[2])
-        except (ConfigError, ValueError):
-            return None
-        if not (FIRST_DAY <= day <= LAST_DAY and archive.holds(day)):
-            return None
-        taken = acquisition_on(tile, day)
-        return None if taken is None else scene_cog(archive, tile, taken, match[3], read=read)
+        return kept.get(path, lambda: _find(archive, path, read))
 
     return find
+
+
+def _held_bytes(cog: VirtualCog | None) -> int:
+    # The header is by far the largest that a picture holds, and whoever finds one asks for it.
+    return 1024 + (0 if cog is None else len(cog.header()))
+
+
+def _find(archive: Archive, path: str, read: ReadBand) -> VirtualCog | None:
+    match = _PATH.fullmatch(path)
+    if match is None or match[3] not in PIXEL_M:
+        return None
+    try:
+        tile = tile_from_id(match[1], tile_px=archive.tile_px)
+        day = datetime.date.fromisoformat(match[2])
+    except (ConfigError, ValueError):
+        return None
+    if not (FIRST_DAY <= day <= LAST_DAY and archive.holds(day)):
+        return None
+    taken = acquisition_on(tile, day)
+    return None if taken is None else scene_cog(archive, tile, taken, match[3], read=read)
 
 
 def path_of(tile: Tile, acquisition: Acquisition) -> str:

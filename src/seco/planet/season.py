@@ -75,7 +75,7 @@ class Year:
     snow: np.ndarray
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1024)
 def year(climate: int, lat: float) -> Year:
     """Return the year of a climate class at a latitude."""
     name = climates().classes[climate]
@@ -102,7 +102,7 @@ def reflectance(zones: Float32[np.ndarray, "n 2"], day: datetime.date) -> Float3
     return np.concatenate([_zone(int(c), float(lat), doy) for c, lat in zones], axis=1)
 
 
-@functools.lru_cache(maxsize=2048)
+@functools.lru_cache(maxsize=512)
 def _zone(climate: int, lat: float, doy: int) -> Float32[np.ndarray, "bands codes"]:
     local = year(climate, lat)
     looks = [_surface(COVERS[s], local, doy) for s in Surface]

@@ -37,11 +37,27 @@ from seco.planet.scenes import ReadBand, finder
 
 HOST = "127.0.0.1"
 PIXELS_PORT, STAC_PORT = 8642, 8643
+_PYTHON = sys.executable
 _STARTING_S = 60.0
 _STARTING_S_AN_ITEM = 0.002
 _ASKING_S = 5.0
 _STOPPING_S = 5.0
 _ROWS = 5000
+# The child's own parent: it ends the server when our end of its standard input closes, even if we were killed.
+_WATCH = """
+import subprocess, sys, threading
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+def end():
+    sys.stdin.read()
+    child.terminate()
+    try:
+        child.wait(3)
+    except subprocess.TimeoutExpired:
+        child.kill()
+threading.Thread(target=end, daemon=True).start()
+code = child.wait()
+sys.exit(code if code >= 0 else 128 - code)
+"""
 
 
 class PlanetServer:
@@ -138,7 +154,8 @@ class PlanetServer:
     def stop(self) -> None:
         """Stop both and remove what was written for them. Does nothing where they are stopped."""
         if self._child is not None:
-            self._child.terminate()
+            assert self._child.stdin is not None
+            self._child.stdin.close()
             try:
                 self._child.wait(_STOPPING_S)
             except subprocess.TimeoutExpired:
@@ -228,8 +245,9 @@ def _start_rustac(folder: Path, port: int) -> subprocess.Popen[bytes]:
     with (folder / "rustac.log").open("wb") as log:
         # A session of its own: a Ctrl-C in the terminal is for us, and we stop it.
         return subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
+            [_PYTHON, "-c", _WATCH, *command], cwd=folder, stdin=subprocess.PIPE, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
 
 
 def _free_port() -> int:

@@ -62,30 +62,54 @@ class Sky:
 def sky(
     planet: Planet, *, epsg: int, cols: Int64[np.ndarray, " w"], rows: Int64[np.ndarray, " h"], day: datetime.date,
 ) -> Sky:  # fmt: skip
-    """Return what hides the ground under some 10 m pixels of a UTM zone."""
+    """Return the sky over some 10 m pixels of a UTM zone."""
     key = (planet.seed, epsg, day.toordinal())
+    x, y = _nodes(cols, rows)
+    return _under(_clouds(x, y, key), cols, rows, day, key)
+
+
+def clear_share(
+    planet: Planet, *, epsg: int, cols: Int64[np.ndarray, " w"], rows: Int64[np.ndarray, " h"], day: datetime.date,
+    beyond: float = -1.0,
+) -> float:  # fmt: skip
+    """Return the share of pixels that nothing hides.
+
+    Args:
+        beyond: shares up to this are of no interest: where clouds alone leave no more, shadows are not looked for.
+    """
+    key = (planet.seed, epsg, day.toordinal())
+    x, y = _nodes(cols, rows)
+    cloud = _clouds(x, y, key)
+    free = 1 - float((interpolate(cols, rows, period_px=NODE_PX, lattice=cloud) > CLOUD).mean())
+    return free if free <= beyond else 1 - float(_under(cloud, cols, rows, day, key).hides().mean())
+
+
+def _nodes(cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     i, j = corners(cols, rows, period_px=NODE_PX)
-    y, x = i[:, 0] * NODE_PX, j[0] * NODE_PX
+    return j[0] * NODE_PX, i[:, 0] * NODE_PX
+
+
+def _under(
+    cloud: np.ndarray, cols: np.ndarray, rows: np.ndarray, day: datetime.date, key: tuple[int, ...]
+) -> Sky:
+    """Return the sky whose clouds at the nodes are known."""
+    x, y = _nodes(cols, rows)
+    caster = np.vstack([_casting(x, y, belt, key) for belt in belts(key[1], y, day)])
+    cirrus = even(field(x, y, key=(*key, _CIRRUS), period_px=3000, octaves=5), octaves=5)
+    thin = 0.4 * np.clip((cirrus - 0.85) / 0.15, 0, 1)
 
     def drawn(values: np.ndarray) -> np.ndarray:
         return interpolate(cols, rows, period_px=NODE_PX, lattice=values)
 
-    cloud = _clouds(x, y, key)
-    caster = np.vstack([_casting(x, y, belt, key) for belt in belts(epsg, y, day)])
-    cirrus = even(field(x, y, key=(*key, _CIRRUS), period_px=3000, octaves=5), octaves=5)
-    thin = 0.4 * np.clip((cirrus - 0.85) / 0.15, 0, 1)
-    return Sky(
-        cloud=drawn(cloud), cirrus=drawn(thin.astype(np.float32)), shadow=drawn(caster * (1 - cloud))
-    )
+    return Sky(cloud=drawn(cloud), cirrus=drawn(thin.astype(np.float32)), shadow=drawn(caster * (1 - cloud)))
 
 
 def haze(
     planet: Planet, *, epsg: int, cols: Int64[np.ndarray, " w"], rows: Int64[np.ndarray, " h"], day: datetime.date,
 ) -> Float32[np.ndarray, "h w"]:  # fmt: skip
     """Return the strength of the haze over some 10 m pixels, 0-1."""
-    i, j = corners(cols, rows, period_px=NODE_PX)
-    key = (planet.seed, epsg, day.toordinal(), _HAZE)
-    thick = field(j[0] * NODE_PX, i[:, 0] * NODE_PX, key=key, period_px=8000, octaves=2)
+    x, y = _nodes(cols, rows)
+    thick = field(x, y, key=(planet.seed, epsg, day.toordinal(), _HAZE), period_px=8000, octaves=2)
     return interpolate(cols, rows, period_px=NODE_PX, lattice=0.9 * np.maximum(thick - 0.25, 0) ** 1.5)
 
 

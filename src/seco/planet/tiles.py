@@ -36,7 +36,7 @@ T = TypeVar("T", int, np.ndarray)
 STEPS_M = {10980: 100_000, 5490: 50_000, 2196: 20_000, 1098: 10_000}
 """Distance from tile to tile, by the edge of a tile in pixels of 10 m."""
 FULL_PX = 10980
-PIXEL_M = 10
+FINEST_M = 10
 SNAP_M = 60
 _SQUARE_M = 100_000
 _COLUMNS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ")
@@ -69,7 +69,7 @@ class Tile:
     @property
     def edge_m(self) -> int:
         """Return the length of an edge, metres."""
-        return self.tile_px * PIXEL_M
+        return self.tile_px * FINEST_M
 
     @property
     def bounds_m(self) -> tuple[int, int, int, int]:
@@ -141,22 +141,6 @@ def tile_from_id(id: str, *, tile_px: int = FULL_PX) -> Tile:
     raise ConfigError(f"tile {id!r}: there is no such square of {step // 1000} km in zone {zone}")
 
 
-def tiles_at(lon: float, lat: float, *, tile_px: int = FULL_PX) -> tuple[Tile, ...]:
-    """Return the tiles that cover a position, the one in which it lies farthest from the edges first.
-
-    Raises:
-        ConfigError: the position is outside UTM, or there are no tiles of that size.
-    """
-    found = tiles_covering(lon, lat, tile_px=tile_px)
-
-    def depth(tile: Tile) -> float:
-        east, north = to_utm(tile.epsg, lon, lat)
-        left, bottom, right, top = tile.bounds_m
-        return -float(min(east - left, right - east, north - bottom, top - north))
-
-    return tuple(sorted(found, key=depth))
-
-
 def tiles_covering(lon: ArrayLike, lat: ArrayLike, *, tile_px: int = FULL_PX) -> tuple[Tile, ...]:
     """Return every tile that covers at least one of many positions, in the order of their names.
 
@@ -182,34 +166,6 @@ def tiles_covering(lon: ArrayLike, lat: ArrayLike, *, tile_px: int = FULL_PX) ->
     return tuple(found[name] for name in sorted(found))
 
 
-def tiles_in_box(
-    epsg: int, left_m: float, bottom_m: float, right_m: float, top_m: float, *, tile_px: int = FULL_PX
-) -> tuple[Tile, ...]:
-    """Return the tiles of a UTM zone that share area with a box in it, from south-west to north-east.
-
-    Raises:
-        ConfigError: the box is empty or not finite, the zone unknown, or there are no tiles of that size.
-    """
-    step = step_of(tile_px)
-    zone_of_epsg(epsg)
-    if not (left_m < right_m and bottom_m < top_m and np.isfinite([left_m, bottom_m, right_m, top_m]).all()):
-        raise ConfigError(
-            f"box {left_m:g}, {bottom_m:g}, {right_m:g}, {top_m:g}: left below right, bottom below top"
-        )
-    out = []
-    # Beyond these no square of any zone lies, however large the box.
-    columns = range(max(int(left_m // step) - 1, 0), min(int(right_m // step), 9 * _SQUARE_M // step) + 1)
-    rows = range(max(int(bottom_m // step), 0), min(int(top_m // step) + 1, FALSE_NORTHING_M // step) + 1)
-    for row in rows:
-        for column in columns:
-            tile = _tile(epsg, column, row, tile_px)
-            if tile is not None:
-                left, bottom, right, top = tile.bounds_m
-                if left < right_m and right > left_m and bottom < top_m and top > bottom_m:
-                    out.append(tile)
-    return tuple(out)
-
-
 def _near_zone(lon: np.ndarray, lat: np.ndarray, zones: np.ndarray, *, two: bool) -> np.ndarray:
     """Whether squares that touch a zone can reach a position. Norway's and Svalbard's zones count as near."""
     odd = (lat > 55) & (lat < 65) | (lat > 71)
@@ -230,7 +186,7 @@ def _covering(epsg: int, lon: np.ndarray, lat: np.ndarray, tile_px: int) -> Iter
     # A tile reaches beyond its square to the east and south by its overlap, to the west and north by less than 60 m.
     for c, r in itertools.product((-1, 0, 1), repeat=2):
         left, top = _corner((column + c) * step, (row + r) * step, step, equator)
-        right, bottom = left + tile_px * PIXEL_M, top - tile_px * PIXEL_M
+        right, bottom = left + tile_px * FINEST_M, top - tile_px * FINEST_M
         inside = (east >= left) & (east < right) & (north > bottom) & (north <= top)
         for col, line in set(zip((column + c)[inside].tolist(), (row + r)[inside].tolist(), strict=True)):
             tile = _tile(epsg, col, line, tile_px)

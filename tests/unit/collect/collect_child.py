@@ -12,7 +12,7 @@ from seco.collect.collecting import collect
 from seco.collect.faults import Patience
 from seco.collect.settings import Collect
 from seco.data import layout as layouts
-from seco.planet.items import PIXEL_M
+from seco.planet.surfaces import PIXEL_M
 
 BANDS = ("B04", "B8A", "B09")
 FIRST, LAST = dt.date(2023, 1, 1), dt.date(2023, 6, 30)

@@ -10,9 +10,10 @@ import pytest
 from pystac.validation import JsonSchemaSTACValidator
 
 from seco.errors import ConfigError
-from seco.planet.items import BAND_ASSETS, CONTENTS, PIXEL_M, contents_of, make_item
+from seco.planet.items import BAND_ASSETS, CONTENTS, contents_of, make_item
 from seco.planet.manifest import link
 from seco.planet.orbits import acquisition_on, acquisitions
+from seco.planet.surfaces import PIXEL_M
 from seco.planet.tiles import tile_from_id
 
 CONTENT = contents_of(np.arange(12))

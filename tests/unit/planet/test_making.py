@@ -245,3 +245,29 @@ def test_the_command_says_what_it_made(tmp_path, settings, coded, monkeypatch, c
     assert f"{len(items_in(tmp_path / 'p'))} simulated scenes" in out
     assert "seco planet serve" in out
     assert threading.active_count() - before < 10
+
+
+def test_a_folder_stopped_before_its_settings_goes_on(tmp_path, settings, coded, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "planet"
+    with monkeypatch.context() as patched:
+        patched.setattr(making, "write_archive", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            make_scenes(settings, out, read=coded)
+    assert [p.name for p in out.iterdir()] == ["places.csv"]
+    # What lies there is not overwritten by other places.
+    (out / "places.csv").write_text("lon,lat\n1.0,2.0\n")
+    with pytest.raises(DatasetError, match="exists and is no planet"):
+        make_scenes(settings, out, read=coded)
+    (out / "places.csv").write_text("lon,lat\n5.0,49.1\n-179.999,-16.8\n")
+    assert make_scenes(settings, out, read=coded).num_items
+
+
+def test_files_an_item_are_not_left_out_in_silence(tmp_path, settings, coded):
+    out = tmp_path / "planet"
+    make_scenes(dataclasses.replace(settings, static="no"), out, read=coded)
+    make_scenes(settings, out, read=coded)
+    with pytest.raises(DatasetError, match=r"without a file an item, and --static yes asks for the other"):
+        make_scenes(dataclasses.replace(settings, static="yes"), out, read=coded)

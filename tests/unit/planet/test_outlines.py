@@ -6,7 +6,7 @@ import shapely
 
 from seco.planet.orbits import acquisitions, footprint_m
 from seco.planet.outlines import outline
-from seco.planet.tiles import tile_from_id, tiles_at
+from seco.planet.tiles import tile_from_id, tiles_covering
 from seco.planet.utm import to_lonlat
 
 
@@ -56,7 +56,7 @@ def test_the_antimeridian_cuts_and_the_box_goes_over_it():
     ("lon", "lat"), [(179.9999, 65.0), (-179.9999, 65.0), (179.99, 75.0), (-180.0, -17.0)]
 )
 def test_outlines_at_the_antimeridian_hold_their_place(lon, lat):
-    for tile in tiles_at(lon, lat, tile_px=1098):
+    for tile in tiles_covering(lon, lat, tile_px=1098):
         for taken in acquisitions(tile, first=dt.date(2023, 6, 1), last=dt.date(2023, 6, 5)):
             shape = footprint_m(tile, taken.day)
             found = outline(shape, epsg=tile.epsg)

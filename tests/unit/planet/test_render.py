@@ -1,11 +1,14 @@
 """Pixels: the same ground looks the same from every window, tile and call."""
 
 import datetime
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from seco.planet import render
+from seco.planet.bytecache import ByteCache, array_bytes
 from seco.planet.light import BELT_PX, belts, latitudes
 from seco.planet.render import (
     View,
@@ -173,3 +176,29 @@ def test_bands_are_of_l2a() -> None:
     assert len(BANDS) == 12
     assert "B10" not in BANDS
     assert PIXEL_M["SCL"] == 20
+
+
+def test_what_is_kept_of_windows_is_bounded_in_bytes(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+    epsg, left, top = at("brie")
+    limit = 2**20
+    for name in ("_VIEWS", "_GROUNDS"):
+        monkeypatch.setattr(render, name, ByteCache(limit, size=array_bytes))
+
+    def look(k: int) -> None:
+        read_band(
+            PLANET, epsg=epsg, band="B01", acquisition_day=DAY, left_m=left + 900 * k, top_m=top, width_px=15, height_px=15
+        )  # fmt: skip
+
+    look(0)
+    one = render._VIEWS.kept_bytes
+    assert 98 * 98 * 20 < one < limit
+    assert not limit // one > 8
+    tracemalloc.start()
+    for k in range(1, 30):
+        look(k)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert render._VIEWS.num_made == 30
+    # Of thirty views and grounds no more stays than the two limits, and half as much for everything else.
+    assert 29 * one > 3 * limit
+    assert held < 3 * limit

@@ -10,12 +10,12 @@ from rio_cogeo.cogeo import cog_validate
 from seco.errors import ConfigError, DatasetError
 from seco.planet.archive import NAME, Archive, read_archive, write_archive
 from seco.planet.cog import write_cog
-from seco.planet.items import PIXEL_M
 from seco.planet.orbits import acquisitions, footprint_m, seen
 from seco.planet.render import read_band
 from seco.planet.scenes import describer, finder, path_of, read_window, scene_cog
 from seco.planet.settings import Planet
-from seco.planet.tiles import tile_from_id, tiles_at
+from seco.planet.surfaces import PIXEL_M
+from seco.planet.tiles import tile_from_id, tiles_covering
 
 ARCHIVE = Archive(planet=Planet(seed=1), tile_px=1098, first=dt.date(2023, 6, 1), last=dt.date(2023, 6, 30))
 
@@ -24,7 +24,7 @@ ARCHIVE = Archive(planet=Planet(seed=1), tile_px=1098, first=dt.date(2023, 6, 1)
 def partial():
     """A small tile and an acquisition whose swath covers a part of it."""
     for lat in np.arange(48.8, 49.5, 0.05):
-        for tile in tiles_at(5.34, lat, tile_px=1098):
+        for tile in tiles_covering(5.34, lat, tile_px=1098):
             for taken in ARCHIVE.scenes(tile):
                 if 0.2 < footprint_m(tile, taken.day).area / tile.edge_m**2 < 0.8:
                     return tile, taken
@@ -160,7 +160,7 @@ def test_what_a_scene_shows_is_what_its_classification_says(partial):
 
 def test_paths_find_scenes_and_nothing_else(coded):
     find = finder(ARCHIVE, read=coded)
-    tile = tiles_at(5.0, 49.1, tile_px=1098)[0]
+    tile = tiles_covering(5.0, 49.1, tile_px=1098)[0]
     taken = next(ARCHIVE.scenes(tile))
     path = f"/{path_of(tile, taken)}/B04.tif"
     cog = find(path)

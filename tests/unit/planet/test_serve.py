@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import odc.stac
@@ -164,10 +165,45 @@ def test_ports_in_use_are_one_error(folder):
 def test_the_stac_servers_death_is_noticed(folder):
     with PlanetServer(folder[0], port=0, stac_port=0, read=folder[1]) as server:
         server.check()
-        os.kill(server._child.pid, signal.SIGKILL)
+        (rustac,) = _children(server._child.pid)
+        os.kill(rustac, signal.SIGKILL)
         server._child.wait(10)
-        with pytest.raises(CatalogError, match="ended with -9"):
+        with pytest.raises(CatalogError, match="ended with 137"):
             server.check()
+
+
+def _children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found]
+
+
+def test_a_killed_server_leaves_no_child_behind(folder):
+    code = "import sys; from seco.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "planet",
+        "serve",
+        str(folder[0]),
+        "--port",
+        "0",
+        "--stac-port",
+        "0",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as program:
+        lines = [program.stdout.readline() for _ in range(2)]
+        stac = re.search(r"http://127.0.0.1:\d+", lines[1])[0]
+        (watcher,) = _children(program.pid)
+        (rustac,) = _children(watcher)
+        assert OPEN.open(stac, timeout=10).status == 200
+        program.kill()
+    until = time.monotonic() + 20
+    while Path(f"/proc/{rustac}").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{rustac}").exists()
+    with pytest.raises(OSError, match="refused"):
+        OPEN.open(stac, timeout=5)
 
 
 def test_a_server_that_cannot_start_says_why(folder, tmp_path, monkeypatch):

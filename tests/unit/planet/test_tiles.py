@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seco.errors import ConfigError
-from seco.planet.tiles import STEPS_M, tile_from_id, tiles_at, tiles_covering, tiles_in_box
+from seco.planet.tiles import STEPS_M, tile_from_id, tiles_covering
 from seco.planet.utm import latitude_band, to_lonlat, to_utm, utm_epsg, utm_zone
 
 
@@ -34,7 +34,7 @@ def test_every_real_item_lies_where_its_tile_does(real_items):
     ],
 )
 def test_known_cities(lon, lat, name):
-    assert name in {t.id for t in tiles_at(lon, lat)}
+    assert name in {t.id for t in tiles_covering(lon, lat)}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_latitude_bands(lat, band):
 @settings(max_examples=60, deadline=None)
 @given(lon=st.floats(-180, 179.99), lat=st.floats(-79.9, 83.9), px=st.sampled_from(sorted(STEPS_M)))
 def test_any_position_is_in_its_tiles_whose_names_lead_back(lon, lat, px):
-    found = tiles_at(lon, lat, tile_px=px)
+    found = tiles_covering(lon, lat, tile_px=px)
     assert found
     for tile in found:
         east, north = to_utm(tile.epsg, lon, lat)
@@ -74,11 +74,11 @@ def test_any_position_is_in_its_tiles_whose_names_lead_back(lon, lat, px):
 
 @pytest.mark.parametrize("px", sorted(STEPS_M))
 def test_grids_of_all_bands_fit(px):
-    for tile in tiles_at(13.4, 52.5, tile_px=px):
+    for tile in tiles_covering(13.4, 52.5, tile_px=px):
         assert tile.edge_m % 60 == 0
         assert tile.edge_m == round(STEPS_M[px] * 1.098)
         assert tile.left_m % 60 == tile.top_m % 60 == 0
-    for tile in tiles_at(-47.9, -15.8, tile_px=px):
+    for tile in tiles_covering(-47.9, -15.8, tile_px=px):
         assert (tile.top_m - 10_000_000) % 60 == 0
 
 
@@ -86,44 +86,30 @@ def test_tiles_overlap_to_the_south_and_east():
     tile = tile_from_id("31UDQ")
     left, bottom, right, _ = tile.bounds_m
     inside = to_lonlat(tile.epsg, right - 100, bottom + 100)
-    names = {t.id for t in tiles_at(*map(float, inside))}
+    names = {t.id for t in tiles_covering(*map(float, inside))}
     assert names >= {"31UDQ", "31UEQ", "31UDP", "31UEP"}
     assert left == 399960
 
 
 def test_small_tiles_have_digits():
-    tile = tiles_at(2.35, 48.85, tile_px=1098)[0]
+    tile = tiles_covering(2.35, 48.85, tile_px=1098)[0]
     assert tile.id == "31UDQ51"
     assert (tile.left_m, tile.top_m) == (450_000, 5_420_040)
     assert (tile.zone, tile.latitude_band, tile.square) == (31, "U", "DQ")
 
 
 def test_the_antimeridian_and_the_equator_are_no_edges():
-    assert {t.id for t in tiles_at(-179.99, -16.5)} >= {"01KAB", "60KZG"}
-    north_and_south = {t.id[2] for t in tiles_at(30.0, -0.01)}
+    assert {t.id for t in tiles_covering(-179.99, -16.5)} >= {"01KAB", "60KZG"}
+    north_and_south = {t.id[2] for t in tiles_covering(30.0, -0.01)}
     assert north_and_south == {"N", "M"}
 
 
 def test_many_positions_at_once_are_those_one_by_one():
     rng = np.random.default_rng(0)
     lon, lat = rng.uniform(-180, 180, 40), rng.uniform(-75, 80, 40)
-    each = {t.id for a, b in zip(lon, lat, strict=True) for t in tiles_at(a, b, tile_px=2196)}
+    each = {t.id for a, b in zip(lon, lat, strict=True) for t in tiles_covering(a, b, tile_px=2196)}
     together = tiles_covering(lon, lat, tile_px=2196)
     assert [t.id for t in together] == sorted(each)
-
-
-def test_a_box_takes_the_tiles_that_share_area_with_it():
-    tile = tile_from_id("31UDQ")
-    left, bottom, right, top = tile.bounds_m
-    inner = tiles_in_box(32631, left + 20_000, bottom + 20_000, right - 20_000, top - 20_000)
-    assert [t.id for t in inner] == ["31UDQ"]
-    assert {t.id for t in tiles_in_box(32631, left, bottom, right, top)} >= {
-        "31UDQ",
-        "31UEQ",
-        "31UDP",
-        "31UCQ",
-    }
-    assert tiles_in_box(32631, -1e9, -1e9, -5e8, 1e9) == ()
 
 
 @pytest.mark.parametrize(
@@ -145,12 +131,4 @@ def test_names_that_are_none(name, px, words):
 )
 def test_positions_where_no_tile_is(lon, lat):
     with pytest.raises(ConfigError, match="UTM"):
-        tiles_at(lon, lat)
-
-
-@pytest.mark.parametrize("box", [(5, 0, 5, 1), (0, 5, 1, 4), (0, 0, float("nan"), 1)])
-def test_boxes_that_are_none(box):
-    with pytest.raises(ConfigError, match="box"):
-        tiles_in_box(32631, *box)
-    with pytest.raises(ConfigError, match="no UTM zone"):
-        tiles_in_box(4326, 0, 0, 1, 1)
+        tiles_covering(lon, lat)
