@@ -33,7 +33,7 @@ from seco.planet.places import draw_places
 from seco.planet.points import read_points, write_points
 from seco.planet.scenes import ReadBand, path_of, renderer, scene_cog
 from seco.planet.settings import Build
-from seco.planet.surfaces import PIXEL_M
+from seco.planet.surfaces import BANDS
 from seco.planet.tiles import FULL_PX, Tile
 from seco.planet.workers import in_order, num_cores
 from seco.runs import progress
@@ -221,11 +221,11 @@ def _render_scene(
     except OSError as err:
         raise DatasetError(f"cannot make {folder}: {err}; free disk space or choose another folder") from err
     num_bytes = 0
-    for band in PIXEL_M:
+    for band in (*BANDS, "SCL"):
         path = folder / f"{band}.tif"
         # Files get their names when they are whole, so that one that is there need not be made again.
         if path.is_file():
             num_bytes += path.stat().st_size
         else:
             num_bytes += write_cog(scene_cog(archive, tile, taken, band, read=read or renderer()), path)
-    return len(PIXEL_M), num_bytes
+    return len(BANDS) + 1, num_bytes
