@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from seco.planet.build import build_dataset, simulate
+from seco.planet.earth.render import picture, window_ground
 from seco.planet.places import Place, choose_days, draw_places
-from seco.planet.render import picture, window_ground
 from seco.planet.settings import Build
 from seco.runs import environment
 

@@ -19,7 +19,7 @@ from shapely.geometry import shape as to_shape
 
 from seco.collect.model import Affine, Asset, Scene
 from seco.errors import CatalogError, ConfigError, DatasetError
-from seco.planet.tiles import FINEST_M, tile_from_id
+from seco.planet.catalogue.tiles import FINEST_M, tile_from_id
 from seco.planet.utm import zone_of_epsg
 from seco.sensors.sentinel2 import BANDS, QUANTIFICATION, canonical, reflectance_offset
 

@@ -24,7 +24,7 @@ def build(parser: argparse.ArgumentParser, argv: list[str]) -> int:
 
 def scenes(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """`seco planet scenes OUT --places N | --points FILE`: a catalogue, and scenes on disk where asked."""
-    from seco.planet.making import Scenes, make_scenes
+    from seco.planet.catalogue.making import Scenes, make_scenes
 
     parser.add_argument("out", type=Path, help="folder to make, or to go on with after a stop")
     configs.add_arguments(parser, Scenes)
@@ -43,7 +43,7 @@ def serve(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     import signal
     import threading
 
-    from seco.planet.serve import PIXELS_PORT, STAC_PORT, PlanetServer
+    from seco.planet.serving.serve import PIXELS_PORT, STAC_PORT, PlanetServer
 
     parser.add_argument("out", type=Path, help="folder that `seco planet scenes` made")
     parser.add_argument(

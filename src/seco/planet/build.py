@@ -20,13 +20,13 @@ from seco.config import to_plain
 from seco.data.importing import ImportReport
 from seco.data.writer import DatasetWriter, Patch, disk_errors, require_new
 from seco.places.rasters import IGBP_CLASSES, climate
-from seco.planet.geography import look
-from seco.planet.ground import VARIANTS, Ground
-from seco.planet.orbits import baseline_on
+from seco.planet.catalogue.orbits import baseline_on
+from seco.planet.earth.geography import look
+from seco.planet.earth.ground import VARIANTS, Ground
+from seco.planet.earth.render import MARGIN_PX, Picture, picture, window_ground
+from seco.planet.earth.surfaces import CLASSES, GROUPS, PIXEL_M, Surface
 from seco.planet.places import Place, choose_days, draw_places
-from seco.planet.render import MARGIN_PX, Picture, picture, window_ground
 from seco.planet.settings import Build, Planet
-from seco.planet.surfaces import CLASSES, GROUPS, PIXEL_M, Surface
 from seco.planet.workers import in_order, num_cores
 from seco.runs import progress
 from seco.sensors.sentinel2 import band as sentinel2_band

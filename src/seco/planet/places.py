@@ -15,11 +15,11 @@ from seco.places.files import read_polygon
 from seco.places.land import land_fraction
 from seco.places.samplers import candidates, select_places
 from seco.places.sphere import box_deg
-from seco.planet.light import sun_elevation_deg
-from seco.planet.noise import uniform
-from seco.planet.orbits import MIN_SUN_DEG, seen
-from seco.planet.passes import CYCLE
-from seco.planet.render import clear_fraction
+from seco.planet.catalogue.orbits import MIN_SUN_DEG, seen
+from seco.planet.catalogue.passes import CYCLE
+from seco.planet.earth.light import sun_elevation_deg
+from seco.planet.earth.noise import uniform
+from seco.planet.earth.render import clear_fraction
 from seco.planet.settings import Build, Planet
 from seco.planet.utm import FALSE_NORTHING_M, to_lonlat, to_utm, utm_epsg
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from seco.config import setting
 from seco.errors import ConfigError
-from seco.planet.passes import check_day
-from seco.planet.surfaces import BANDS, PIXEL_M
+from seco.planet.catalogue.passes import check_day
+from seco.planet.earth.surfaces import BANDS, PIXEL_M
 from seco.planet.utm import NORTHERNMOST, SOUTHERNMOST
 from seco.sensors.sentinel2 import BANDS as SENTINEL2
 

@@ -16,16 +16,16 @@ from seco.data.check import check
 from seco.data.dataset import open_dataset
 from seco.errors import ConfigError, DatasetError
 from seco.planet import build as building
-from seco.planet.archive import Archive
 from seco.planet.build import build_dataset
-from seco.planet.orbits import MIN_SUN_DEG, boa_offset_on
+from seco.planet.catalogue.archive import Archive
+from seco.planet.catalogue.orbits import MIN_SUN_DEG, boa_offset_on
+from seco.planet.catalogue.scenes import read_window
+from seco.planet.catalogue.tiles import tiles_covering
+from seco.planet.earth.render import picture, read_band, window_ground
+from seco.planet.earth.sun import sun_angles
+from seco.planet.earth.surfaces import BANDS, CLASSES, PIXEL_M
 from seco.planet.places import Place, choose_days, draw_places, sees
-from seco.planet.render import picture, read_band, window_ground
-from seco.planet.scenes import read_window
 from seco.planet.settings import Build
-from seco.planet.sun import sun_angles
-from seco.planet.surfaces import BANDS, CLASSES, PIXEL_M
-from seco.planet.tiles import tiles_covering
 from seco.planet.utm import to_utm
 
 SMALL = {"num_places": 6, "num_dates": 3, "patch_px": 60, "seed": 1, "jobs": 1}
