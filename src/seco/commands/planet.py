@@ -8,13 +8,16 @@ from seco import config as configs
 
 def build(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """`seco planet build OUT`: a simulated dataset."""
-    from seco.planet.build import build_dataset
+    from seco.planet.build import BIG_PATCHES, build_dataset, estimate
     from seco.planet.settings import Build
 
     parser.add_argument("out", type=Path, help="dataset folder to make")
     configs.add_arguments(parser, Build)
     args = parser.parse_args(argv)
-    report = build_dataset(configs.from_args(Build, args), args.out)
+    asked = configs.from_args(Build, args)
+    if asked.num_places * asked.num_dates >= BIG_PATCHES:
+        print(estimate(asked), flush=True)
+    report = build_dataset(asked, args.out)
     for note in report.notes:
         print(f"note: {note}")
     print(f"{args.out}: {report.num_places} simulated places, {report.num_patches} patches")
