@@ -12,7 +12,7 @@ from _planet_measures import MIN_PIXELS, correlation_length, patch_sizes
 from _planet_simulated import Simulated
 from _planet_sites import Site
 
-from seco.planet.curves import seasonal
+from seco.planet.earth.curves import seasonal
 from seco.sensors.sentinel2 import SCL_CLASSES
 
 SHOWN = ("B02", "B03", "B04", "B8A", "B11", "B12")

@@ -13,7 +13,7 @@ from _planet_sites import Site
 from seco.data.dataset import Dataset, open_dataset
 from seco.errors import DatasetError
 from seco.places.rasters import climate
-from seco.planet.surfaces import BANDS, CLASSES
+from seco.planet.earth.surfaces import BANDS, CLASSES
 from seco.sensors.sentinel2 import SCL_UNCLEAR
 
 PIXEL_M = 20

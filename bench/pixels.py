@@ -19,8 +19,8 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
-from seco.planet.cog import VirtualCog, write_cog
-from seco.planet.pixels import PixelServer
+from seco.planet.serving.cog import VirtualCog, write_cog
+from seco.planet.serving.pixels import PixelServer
 from seco.runs import environment, print_table, write_json
 
 PX = 10980

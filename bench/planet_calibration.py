@@ -1,6 +1,6 @@
 """Measure the real data that the simulated planet is calibrated to, and the planet itself by the same definitions.
 
-  python bench/planet_calibration.py --data DATA --write-curves            make src/seco/planet/curves.json again
+  python bench/planet_calibration.py --data DATA --write-curves            make src/seco/planet/earth/curves.json again
   python bench/planet_calibration.py --data DATA --write-measures DIR      all measured numbers as JSON
   python bench/planet_calibration.py --data DATA --simulated PLANET.seco   draw both side by side, print the differences
 
@@ -69,7 +69,7 @@ def main() -> int:
     if asked.write_boxes:
         write_json(asked.write_boxes, {"type": "FeatureCollection", "features": [_box(*b) for b in BOXES]})
     if asked.write_curves:
-        target = REPO / "src" / "seco" / "planet" / "curves.json"
+        target = REPO / "src" / "seco" / "planet" / "earth" / "curves.json"
         write_atomic(target, bluemarble.table(bluemarble.measure(asked.data / "bluemarble")))
         print(f"wrote {target}")
     if asked.write_measures:

@@ -18,20 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from seco.planet.build import build_dataset, simulate
+from seco.planet.earth.render import picture, window_ground
 from seco.planet.places import Place, choose_days, draw_places
-from seco.planet.render import picture, window_ground
 from seco.planet.settings import Build
 from seco.runs import environment
 
 
-def rate(work: Callable[[], Any], num: int) -> float:
-    """Return how many patches a second some work makes."""
-    started = time.perf_counter()
+def rate(work: Callable[[], Any], num: int) -> tuple[float, float]:
+    """Return how many patches some work makes a second, and a second of processor time (user and system, all threads)."""
+    started, busy = time.perf_counter(), time.process_time()
     work()
-    return num / (time.perf_counter() - started)
+    return num / (time.perf_counter() - started), num / (time.process_time() - busy)
 
 
-def measure(places: list[Place], build: Build) -> dict[str, float]:
+def measure(places: list[Place], build: Build) -> dict[str, tuple[float, float]]:
     """Return patches a second of each part."""
     planet, num = build.planet(), len(places) * build.num_dates
     days = [choose_days(planet, p, build) for p in places]
@@ -61,7 +61,7 @@ def main() -> None:
     args = parser.parse_args()
     build = Build(num_places=args.places * (args.repeats + 1), jobs=1)
     drawn = list(draw_places(build, seed=0))
-    rows: dict[str, list[float]] = {}
+    rows: dict[str, list[tuple[float, float]]] = {}
     measure(drawn[: args.places], build)  # rasters read, caches warm
     for k in range(1, args.repeats + 1):
         for name, value in measure(drawn[k * args.places : (k + 1) * args.places], build).items():
@@ -71,9 +71,13 @@ def main() -> None:
             num = args.places * one.num_dates
             value = rate(lambda one=one, folder=folder: build_dataset(one, Path(folder) / "x.seco"), num)
             rows.setdefault("seco planet build, one process", []).append(value)
-    print("| patches a second and core | median | least | most |\n|---|---|---|---|")
+    print("| patches a second and core | median | least | most | a second of processor, median |")
+    print("|---|---|---|---|---|")
     for name, values in rows.items():
-        print(f"| {name} | {statistics.median(values):.1f} | {min(values):.1f} | {max(values):.1f} |")
+        wall, busy = zip(*values, strict=True)
+        print(
+            f"| {name} | {statistics.median(wall):.1f} | {min(wall):.1f} | {max(wall):.1f} | {statistics.median(busy):.1f} |"
+        )
     if args.json:
         args.json.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=2) + "\n")
 

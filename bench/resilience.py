@@ -34,12 +34,12 @@ import pyarrow.parquet as pq
 from seco.collect.collecting import Collected, collect
 from seco.collect.faults import Patience
 from seco.collect.settings import Collect
-from seco.planet import making
-from seco.planet.faults import FaultSchedule
-from seco.planet.pixels import PixelServer
-from seco.planet.points import write_points
-from seco.planet.serve import copy_catalog
-from seco.planet.tiles import tiles_covering
+from seco.planet.catalogue import making
+from seco.planet.catalogue.points import write_points
+from seco.planet.catalogue.tiles import tiles_covering
+from seco.planet.serving.faults import FaultSchedule
+from seco.planet.serving.pixels import PixelServer
+from seco.planet.serving.serve import copy_catalog
 from seco.planet.utm import to_lonlat
 from seco.runs import environment, write_json
 
@@ -61,7 +61,7 @@ def read(
     _planet: Any, *, epsg: int, band: str, acquisition_day: dt.date, left_m: int, top_m: int, width_px: int, height_px: int,
     decimation: int = 1,
 ) -> np.ndarray:  # fmt: skip
-    """Return pixels of a window; as `seco.planet.render.read_band`, but at no cost."""
+    """Return pixels of a window; as `seco.planet.earth.render.read_band`, but at no cost."""
     del epsg  # tiles of two zones may look alike
     x = (left_m // BANDS[band] + np.arange(width_px) * decimation)[None, :]
     y = (-top_m // BANDS[band] + np.arange(height_px) * decimation)[:, None]

@@ -86,7 +86,8 @@ def _coerce(name: str, value: Any, kind: Any) -> Any:
     try:
         return _convert(name, value, kind)
     except (TypeError, ValueError, OverflowError) as err:
-        raise ConfigError(f"setting {name}: {value!r} is not a valid {_name(kind)}") from err
+        shape = "; write it like 2023-06-30" if kind is datetime.date else ""
+        raise ConfigError(f"setting {name}: {value!r} is not a valid {_name(kind)}{shape}") from err
 
 
 def _convert(name: str, value: Any, kind: Any) -> Any:

@@ -32,7 +32,7 @@ from seco.data import format as fmt
 from seco.data.ledger import LedgerWriter, forget, held, ledger_of
 from seco.data.writer import disk_errors, require_new
 from seco.errors import ConfigError, DatasetError, SecoError
-from seco.planet.items import COLLECTION as PLANET
+from seco.planet.catalogue.items import COLLECTION as PLANET
 from seco.runs import write_json
 from seco.sensors.sentinel2 import band
 

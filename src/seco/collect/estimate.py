@@ -12,7 +12,7 @@ from typing import Any
 from seco.collect.model import Place
 from seco.collect.planner import Planner, Survey
 from seco.collect.search import group_places
-from seco.planet.tiles import tiles_covering
+from seco.planet.catalogue.tiles import tiles_covering
 
 SIZES = (1_000, 10_000, 200_000, 1_000_000)
 RATE = 100.0

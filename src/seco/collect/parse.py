@@ -19,7 +19,7 @@ from shapely.geometry import shape as to_shape
 
 from seco.collect.model import Affine, Asset, Scene
 from seco.errors import CatalogError, ConfigError, DatasetError
-from seco.planet.tiles import PIXEL_M, tile_from_id
+from seco.planet.catalogue.tiles import FINEST_M, tile_from_id
 from seco.planet.utm import zone_of_epsg
 from seco.sensors.sentinel2 import BANDS, QUANTIFICATION, canonical, reflectance_offset
 
@@ -386,7 +386,7 @@ def _grid(
         raise _FaultError("size of a raster is out of range", f"{band}: {height:g} x {width:g}")
     if b or d or a <= 0 or e != -a:
         raise _FaultError("raster is not north up with square pixels", f"{band}: {numbers}")
-    if a != _GSD_M[band] and (a < PIXEL_M or a % PIXEL_M):
+    if a != _GSD_M[band] and (a < FINEST_M or a % FINEST_M):
         raise _FaultError("pixels are no multiple of 10 m", f"{band}: {a:g}")
     return (int(height), int(width)), (a, b, c, d, e, f)
 

@@ -18,7 +18,7 @@ from seco.collect.plan import POLAR, plan_places
 from seco.collect.search import Search, group_places
 from seco.collect.settings import Collect
 from seco.errors import DatasetError
-from seco.planet.points import read_points
+from seco.planet.catalogue.points import read_points
 
 _SPARE = 0.2
 _LEAST_SPARE = 8

@@ -20,7 +20,7 @@ from seco.collect.settings import Collect
 from seco.collect.sources import Item
 from seco.collect.store import SceneStore
 from seco.errors import CatalogError
-from seco.planet.tiles import tiles_covering
+from seco.planet.catalogue.tiles import tiles_covering
 from seco.planet.utm import NORTHERNMOST, SOUTHERNMOST
 from seco.runs import progress
 

@@ -8,13 +8,16 @@ from seco import config as configs
 
 def build(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """`seco planet build OUT`: a simulated dataset."""
-    from seco.planet.build import build_dataset
+    from seco.planet.build import BIG_PATCHES, build_dataset, estimate
     from seco.planet.settings import Build
 
     parser.add_argument("out", type=Path, help="dataset folder to make")
     configs.add_arguments(parser, Build)
     args = parser.parse_args(argv)
-    report = build_dataset(configs.from_args(Build, args), args.out)
+    asked = configs.from_args(Build, args)
+    if asked.num_places * asked.num_dates >= BIG_PATCHES:
+        print(estimate(asked), flush=True)
+    report = build_dataset(asked, args.out)
     for note in report.notes:
         print(f"note: {note}")
     print(f"{args.out}: {report.num_places} simulated places, {report.num_patches} patches")
@@ -24,7 +27,7 @@ def build(parser: argparse.ArgumentParser, argv: list[str]) -> int:
 
 def scenes(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """`seco planet scenes OUT --places N | --points FILE`: a catalogue, and scenes on disk where asked."""
-    from seco.planet.making import Scenes, make_scenes
+    from seco.planet.catalogue.making import Scenes, make_scenes
 
     parser.add_argument("out", type=Path, help="folder to make, or to go on with after a stop")
     configs.add_arguments(parser, Scenes)
@@ -43,7 +46,7 @@ def serve(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     import signal
     import threading
 
-    from seco.planet.serve import PIXELS_PORT, STAC_PORT, PlanetServer
+    from seco.planet.serving.serve import PIXELS_PORT, STAC_PORT, PlanetServer
 
     parser.add_argument("out", type=Path, help="folder that `seco planet scenes` made")
     parser.add_argument(

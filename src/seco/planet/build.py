@@ -20,13 +20,13 @@ from seco.config import to_plain
 from seco.data.importing import ImportReport
 from seco.data.writer import DatasetWriter, Patch, disk_errors, require_new
 from seco.places.rasters import IGBP_CLASSES, climate
-from seco.planet.geography import look
-from seco.planet.ground import VARIANTS, Ground
-from seco.planet.orbits import baseline_on
+from seco.planet.catalogue.orbits import baseline_on
+from seco.planet.earth.geography import look
+from seco.planet.earth.ground import VARIANTS, Ground
+from seco.planet.earth.render import MARGIN_PX, Picture, picture, window_ground
+from seco.planet.earth.surfaces import CLASSES, GROUPS, PIXEL_M, Surface
 from seco.planet.places import Place, choose_days, draw_places
-from seco.planet.render import MARGIN_PX, Picture, picture, window_ground
 from seco.planet.settings import Build, Planet
-from seco.planet.surfaces import CLASSES, GROUPS, PIXEL_M, Surface
 from seco.planet.workers import in_order, num_cores
 from seco.runs import progress
 from seco.sensors.sentinel2 import band as sentinel2_band
@@ -39,6 +39,10 @@ TRUTH_NAME = "truth"
 OFFSET_DN = 1000
 """Added to all stored numbers of a dataset, whatever the baseline: one scale for all dates."""
 _GROUP_OF = np.array([next(i for i, n in enumerate(CLASSES) if s in GROUPS[n]) for s in Surface], np.uint8)
+RATE = 29.0
+"""Patches of 264 px and twelve bands a second and process, as measured (docs/planet.md)."""
+BIG_PATCHES = 2000
+"""From so many patches on a build says beforehand what it takes."""
 _CHUNK = 4
 _ENOUGH_FOR_PROCESSES = 200
 
@@ -97,6 +101,17 @@ def _inner(values: np.ndarray) -> np.ndarray:
 
 def _classes(ground: Ground, day: datetime.date) -> UInt8[np.ndarray, "px px"]:
     return _GROUP_OF[_inner(ground.code_on(day)) // VARIANTS % len(Surface)]
+
+
+def estimate(build: Build) -> str:
+    """Say how long a build takes about, and how much disk at most, uncompressed."""
+    num, jobs = build.num_places * build.num_dates, build.jobs or num_cores()
+    # In units of a patch of ground: two bytes a pixel of each band, then the truth's classes of scene and ground.
+    pixels = sum(2 * (build.patch_px * 10 // PIXEL_M[b]) ** 2 for b in build.bands)
+    size = num * (pixels + (build.patch_px // 2) ** 2) + build.num_places * build.patch_px**2
+    hours = num / (RATE * (264 / build.patch_px) ** 2 * jobs) / 3600
+    time = f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.0f} hours"
+    return f"{num} patches: about {time} on {jobs} processes, at most {size / 1e9:.1f} GB"
 
 
 def build_dataset(build: Build, out: Path) -> ImportReport:

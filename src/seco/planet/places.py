@@ -15,11 +15,11 @@ from seco.places.files import read_polygon
 from seco.places.land import land_fraction
 from seco.places.samplers import candidates, select_places
 from seco.places.sphere import box_deg
-from seco.planet.light import sun_elevation_deg
-from seco.planet.noise import uniform
-from seco.planet.orbits import MIN_SUN_DEG, seen
-from seco.planet.passes import CYCLE
-from seco.planet.render import clear_fraction
+from seco.planet.catalogue.orbits import MIN_SUN_DEG, seen
+from seco.planet.catalogue.passes import CYCLE
+from seco.planet.earth.light import sun_elevation_deg
+from seco.planet.earth.noise import uniform
+from seco.planet.earth.render import clear_fraction
 from seco.planet.settings import Build, Planet
 from seco.planet.utm import FALSE_NORTHING_M, to_lonlat, to_utm, utm_epsg
 
@@ -60,14 +60,18 @@ def draw_places(build: Build, *, seed: int) -> Iterator[Place]:
     within = read_polygon(build.within) if build.within is not None else None
     extent_m = build.patch_px * 10
     squares = Squares(extent_m)
+    inside = on_land = 0
 
     def accept(lonlat: np.ndarray) -> np.ndarray:
+        nonlocal inside, on_land
         lon, lat = lonlat.T
         good = (lat >= build.lat_min) & (lat <= build.lat_max)
         if within is not None:
             good &= shapely.contains_xy(within, lon, lat)
+        inside += int(np.count_nonzero(good))
         width, height = box_deg(lat, extent_m)
         good &= land_fraction(lon, lat, width_deg=width, height_deg=height) >= build.min_land
+        on_land += int(np.count_nonzero(good))
         for i in np.flatnonzero(good & (np.abs(lat) > POLAR_DEG)):
             place = _placed(0, float(lon[i]), float(lat[i]), extent_m)
             good[i] = np.count_nonzero(_seen_in_sun(place, build)) >= build.num_dates
@@ -81,11 +85,25 @@ def draw_places(build: Build, *, seed: int) -> Iterator[Place]:
         build.sampler, seed=seed, num_cities=build.num_cities, sigma_km=build.sigma_km,
         lat_min=build.lat_min, lat_max=build.lat_max,
     )  # fmt: skip
-    chosen = select_places(
-        stream, num=build.num_places, accept=accept, max_tries=max(200_000, 400 * build.num_places),
-        relax="--within, --min-land, --lat-min/--lat-max, --sampler, days with sun there (--from, --to, --dates), or "
-        "allow overlap (--overlap)",
-    )  # fmt: skip
+    try:
+        chosen = select_places(
+            stream, num=build.num_places, accept=accept, max_tries=max(200_000, 400 * build.num_places),
+            relax="--within, --min-land, --lat-min/--lat-max, --sampler, days with sun there (--from, --to, --dates), or "
+            "allow overlap (--overlap)",
+        )  # fmt: skip
+    except DatasetError as err:
+        if build.within is None or on_land:
+            raise
+        if inside:
+            raise DatasetError(
+                f"no land in {build.within}: {inside} positions tried in it, none with a land fraction of "
+                f"{build.min_land:g}; choose another polygon, or lower --min-land"
+            ) from err
+        around = "near a city" if build.sampler == "cities" else "on land"
+        raise DatasetError(
+            f"no position {around} lies in {build.within}; choose another polygon, another --sampler, or other latitudes "
+            "(--lat-min, --lat-max)"
+        ) from err
     return (_placed(i, lon, lat, extent_m) for i, (lon, lat) in enumerate(chosen))
 
 
@@ -170,7 +188,7 @@ def _clear_day(planet: Planet, place: Place, build: Build, candidates: list[int]
     for day in candidates[:MAX_LOOKS]:
         clear = clear_fraction(
             planet, epsg=place.epsg, left_m=place.left_m, top_m=place.top_m, size_px=build.patch_px,
-            day=build.first + datetime.timedelta(days=day),
+            day=build.first + datetime.timedelta(days=day), beyond=best_clear,
         )  # fmt: skip
         if clear > best_clear:
             best, best_clear = day, clear

@@ -7,9 +7,10 @@ from typing import Literal
 
 from seco.config import setting
 from seco.errors import ConfigError
-from seco.planet.passes import check_day
-from seco.planet.surfaces import BANDS, PIXEL_M
+from seco.planet.catalogue.passes import check_day
+from seco.planet.earth.surfaces import BANDS, PIXEL_M
 from seco.planet.utm import NORTHERNMOST, SOUTHERNMOST
+from seco.sensors.sentinel2 import BANDS as SENTINEL2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +76,16 @@ class Build:
         if self.num_dates < 1:
             raise ConfigError(f"{self.num_dates} dates a place; ask for at least 1 (--dates)")
         if not 12 <= self.patch_px <= 10980 or self.patch_px % 6:
+            below = min(max(self.patch_px // 6 * 6, 12), 10980)
+            near = below if below == 10980 or self.patch_px < 12 else f"{below} or {below + 6}"
             raise ConfigError(
-                f"patch of {self.patch_px} px; a multiple of 6 from 12 to 10980, for bands of 10, 20 and 60 m (--patch)"
+                f"patch of {self.patch_px} px; a multiple of 6 from 12 to 10980, for bands of 10, 20 and 60 m, "
+                f"such as {near} (--patch)"
+            )
+        if self.first >= self.last:
+            raise ConfigError(
+                f"days from {self.first} to {self.last}: the first day comes first, and the last is not included "
+                "(--from, --to)"
             )
         if (self.last - self.first).days < self.num_dates:
             raise ConfigError(
@@ -97,8 +106,10 @@ class Build:
             )
         unknown = [b for b in self.bands if b not in BANDS]
         if unknown or not self.bands or len(set(self.bands)) < len(self.bands):
+            known = {b.common_name: b.name for b in reversed(SENTINEL2)}
+            meant = "".join(f"; {b} is {known[b]}" for b in unknown if b in known)
             raise ConfigError(
-                f"bands {','.join(self.bands) or 'none'}; choose from {','.join(BANDS)}, each once (--bands)"
+                f"bands {','.join(self.bands) or 'none'}; choose from {','.join(BANDS)}, each once (--bands){meant}"
             )
         if all(PIXEL_M[b] > 10 for b in self.bands):
             raise ConfigError(

@@ -12,7 +12,7 @@ from seco.collect.collecting import collect
 from seco.collect.faults import Patience
 from seco.collect.settings import Collect
 from seco.data import layout as layouts
-from seco.planet.items import PIXEL_M
+from seco.planet.earth.surfaces import PIXEL_M
 
 BANDS = ("B04", "B8A", "B09")
 FIRST, LAST = dt.date(2023, 1, 1), dt.date(2023, 6, 30)
@@ -22,7 +22,7 @@ POINTS = "lon,lat\n" + "".join(f"{4.10 + 0.009 * i:.6f},{48.90 + 0.006 * (i % 5)
 
 
 def read(planet, *, epsg, band, acquisition_day, left_m, top_m, width_px, height_px, decimation=1):
-    """Return pixels of a window; as `seco.planet.render.read_band`, but at no cost."""
+    """Return pixels of a window; as `seco.planet.earth.render.read_band`, but at no cost."""
     pixel = PIXEL_M[band]
     x = (left_m // pixel + np.arange(width_px) * decimation)[None, :]
     y = (-top_m // pixel + np.arange(height_px) * decimation)[:, None]

@@ -17,13 +17,13 @@ import shapely
 from seco.collect.model import Asset, Place, Scene
 from seco.collect.settings import Collect
 from seco.data import layout as layouts
-from seco.planet.faults import FaultSchedule
-from seco.planet.items import CONTENTS, make_item
-from seco.planet.making import Scenes, make_scenes
-from seco.planet.orbits import acquisitions
-from seco.planet.pixels import PixelServer
-from seco.planet.serve import copy_catalog
-from seco.planet.tiles import tile_from_id
+from seco.planet.catalogue.items import CONTENTS, make_item
+from seco.planet.catalogue.making import Scenes, make_scenes
+from seco.planet.catalogue.orbits import acquisitions
+from seco.planet.catalogue.tiles import tile_from_id
+from seco.planet.serving.faults import FaultSchedule
+from seco.planet.serving.pixels import PixelServer
+from seco.planet.serving.serve import copy_catalog
 from seco.planet.utm import to_lonlat
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -232,7 +232,7 @@ def planet(tmp_path_factory):
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         bands = {b: child.PIXEL_M[b] for b in (*child.BANDS, "SCL")}
-        patch.setattr("seco.planet.making.PIXEL_M", bands)
+        patch.setattr("seco.planet.catalogue.making.PIXEL_M", bands)
         make_scenes(scenes, root / "planet", read=child.read)
     return root
 

@@ -20,9 +20,9 @@ from seco.collect.settings import Collect
 from seco.data.check import check
 from seco.data.dataset import open_dataset
 from seco.errors import CatalogError, ConfigError, DatasetError, FetchError, SecoError
-from seco.planet.making import Scenes, make_scenes
-from seco.planet.pixels import PixelServer
-from seco.planet.serve import PlanetServer
+from seco.planet.catalogue.making import Scenes, make_scenes
+from seco.planet.serving.pixels import PixelServer
+from seco.planet.serving.serve import PlanetServer
 
 sys.path.insert(0, str(Path(__file__).parent))
 import collect_child as child
@@ -335,8 +335,8 @@ def test_the_command(planet, tmp_path, capsys, clean):
 
 def test_a_simulated_scene_through_the_real_catalogue_server(tmp_path):
     """The planet's own renderer behind its STAC API: pixels are those of `picture`, on the one scale."""
-    from seco.planet.archive import read_archive
-    from seco.planet.render import picture, window_ground
+    from seco.planet.catalogue.archive import read_archive
+    from seco.planet.earth.render import picture, window_ground
 
     places = tmp_path / "places.csv"
     places.write_text("lon,lat\n4.1,48.9\n")

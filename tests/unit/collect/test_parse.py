@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seco.collect.parse import SCL, UnusableItemError, parse_item
-from seco.planet.tiles import tile_from_id
+from seco.planet.catalogue.tiles import tile_from_id
 from seco.sensors.sentinel2 import BANDS
 
 DATA = Path(os.environ.get("SECO_DATA", "../shared/data")) / "stac_items"

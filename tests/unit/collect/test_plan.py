@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seco.collect import plan
 from seco.collect.dates import slots_of
 from seco.collect.plan import plan_places, without_duplicates
-from seco.planet.tiles import tile_from_id
+from seco.planet.catalogue.tiles import tile_from_id
 from seco.planet.utm import to_lonlat, to_utm
 
 # One season aimed at 2023-06-15, two weeks around it; scenes as (date, cloud).

@@ -16,7 +16,7 @@ from seco.collect.plan import POLAR, REASONS
 from seco.collect.planner import Planner, read_places
 from seco.collect.search import group_places
 from seco.errors import DatasetError
-from seco.planet.points import write_points
+from seco.planet.catalogue.points import write_points
 
 FIRST, LAST = dt.date(2023, 1, 1), dt.date(2023, 4, 30)
 

@@ -16,8 +16,8 @@ from seco.collect.model import Asset, PixelWindow
 from seco.collect.readers.base import Reader, clip
 from seco.collect.wire import Wire
 from seco.errors import ConfigError
-from seco.planet.faults import FaultSchedule
-from seco.planet.pixels import PixelServer
+from seco.planet.serving.faults import FaultSchedule
+from seco.planet.serving.pixels import PixelServer
 
 QUICK = Patience(tries=3, first_s=0.001, longest_s=0.004, slow_down_s=0.002, connect_s=2, read_s=5)
 LEFT, TOP, PIXEL = 399960.0, 4900020.0, 10.0

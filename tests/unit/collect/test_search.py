@@ -17,7 +17,7 @@ from seco.collect.catalogs import Limits, catalog_of
 from seco.collect.local import COLLECTION
 from seco.collect.search import Search, group_places, touching
 from seco.errors import CatalogError, DatasetError
-from seco.planet.geoparquet import write_items
+from seco.planet.catalogue.geoparquet import write_items
 
 TILES = ("31UFQ", "31UGQ")
 HURRIED = Limits(requests_a_second=1000.0, backoff_s=0.01, most_backoff_s=3.0, retries=3, timeout_s=5.0)

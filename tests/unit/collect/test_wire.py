@@ -13,8 +13,8 @@ from seco.collect.faults import Patience, PixelFault
 from seco.collect.hrefs import Allowed
 from seco.collect.wire import STREAK, Wire
 from seco.errors import FetchError
-from seco.planet.faults import FaultSchedule
-from seco.planet.pixels import PixelServer
+from seco.planet.serving.faults import FaultSchedule
+from seco.planet.serving.pixels import PixelServer
 
 DATA = bytes(range(256)) * 400
 QUICK = Patience(tries=4, first_s=0.001, longest_s=0.004, slow_down_s=0.002, connect_s=2, read_s=2)

@@ -10,7 +10,7 @@ import shapely
 from seco.errors import DatasetError
 from seco.places import files
 from seco.places.files import read_points, read_polygon
-from seco.planet.points import read_points as read_for_planet
+from seco.planet.catalogue.points import read_points as read_for_planet
 
 LONLAT = [[2.35, 48.86], [-179.5, -16.0], [139.7, 35.7]]
 

@@ -67,7 +67,7 @@ def real_items(seco_data):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A planet of small tiles around two places, one at the antimeridian, and the renderer it was made with."""
-    from seco.planet.making import Scenes, make_scenes
+    from seco.planet.catalogue.making import Scenes, make_scenes
 
     root = tmp_path_factory.mktemp("served")
     (root / "two.csv").write_text("lon,lat\n5.0,49.1\n-179.999,-16.8\n")
@@ -81,7 +81,7 @@ SERVE = """
 import json, sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from seco.planet.serve import PlanetServer
+from seco.planet.serving.serve import PlanetServer
 spec = spec_from_file_location("planet_conftest", sys.argv[2])
 module = module_from_spec(spec)
 spec.loader.exec_module(module)

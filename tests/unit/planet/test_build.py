@@ -16,16 +16,16 @@ from seco.data.check import check
 from seco.data.dataset import open_dataset
 from seco.errors import ConfigError, DatasetError
 from seco.planet import build as building
-from seco.planet.archive import Archive
 from seco.planet.build import build_dataset
-from seco.planet.orbits import MIN_SUN_DEG, boa_offset_on
+from seco.planet.catalogue.archive import Archive
+from seco.planet.catalogue.orbits import MIN_SUN_DEG, boa_offset_on
+from seco.planet.catalogue.scenes import read_window
+from seco.planet.catalogue.tiles import tiles_covering
+from seco.planet.earth.render import picture, read_band, window_ground
+from seco.planet.earth.sun import sun_angles
+from seco.planet.earth.surfaces import BANDS, CLASSES, PIXEL_M
 from seco.planet.places import Place, choose_days, draw_places, sees
-from seco.planet.render import picture, read_band, window_ground
-from seco.planet.scenes import read_window
 from seco.planet.settings import Build
-from seco.planet.sun import sun_angles
-from seco.planet.surfaces import BANDS, CLASSES, PIXEL_M
-from seco.planet.tiles import tiles_at
 from seco.planet.utm import to_utm
 
 SMALL = {"num_places": 6, "num_dates": 3, "patch_px": 60, "seed": 1, "jobs": 1}
@@ -99,7 +99,7 @@ def test_patches_share_the_grid_of_scenes_in_both_hemispheres(tmp_path: Path) ->
     hemispheres = set()
     for place in draw_places(Build(num_places=40), seed=2):
         hemispheres.add(place.epsg // 100)
-        tiles = [t for t in tiles_at(place.lon, place.lat, tile_px=10980) if t.epsg == place.epsg]
+        tiles = [t for t in tiles_covering(place.lon, place.lat, tile_px=10980) if t.epsg == place.epsg]
         assert tiles
         assert {((place.left_m - t.left_m) % 60, (place.top_m - t.top_m) % 60) for t in tiles} == {(0, 0)}
     assert hemispheres == {326, 327}
@@ -118,7 +118,7 @@ def test_a_southern_patch_is_what_its_scenes_show(band: str) -> None:
     patch = picture(build.planet(), ground, epsg=place.epsg, day=day, bands=(band,), offset_dn=offset).pixels[
         band
     ]
-    tile = next(t for t in tiles_at(place.lon, place.lat, tile_px=10980) if t.epsg == place.epsg)
+    tile = next(t for t in tiles_covering(place.lon, place.lat, tile_px=10980) if t.epsg == place.epsg)
     pixel = PIXEL_M[band]
     at = {"col": (place.left_m - tile.left_m) // pixel - 7, "row": (tile.top_m - place.top_m) // pixel - 5}
     edge = 600 // pixel
@@ -186,6 +186,12 @@ def test_no_overlap_keeps_places_apart(tmp_path: Path) -> None:
         ({"num_dates": 0}, r"0 dates a place; .*--dates"),
         ({"num_places": 0}, r"0 places asked; .*--places"),
         ({"patch_px": 100}, r"patch of 100 px; a multiple of 6"),
+        ({"patch_px": 64}, r"such as 60 or 66 \(--patch\)"),
+        (
+            {"first": datetime.date(2023, 5, 1), "last": datetime.date(2023, 4, 1)},
+            r"2023-05-01 to 2023-04-01: the first day",
+        ),
+        ({"bands": ("B02", "red")}, r"red is B04"),
         ({"patch_px": 6}, r"patch of 6 px; a multiple of 6 from 12"),
         ({"num_dates": 500}, r"500 dates from 2023-01-01 to 2024-01-01; at most one a day"),
         ({"first": datetime.date(1999, 1, 1)}, r"day 1999-01-01: the planet is seen from"),
@@ -207,7 +213,7 @@ def test_settings_that_cannot_be(settings: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (shapely.to_geojson(shapely.box(-40, 30, -35, 35)), r"found 0 of the 3 places .*--within"),
+        (shapely.to_geojson(shapely.box(-40, 30, -35, 35)), r"no position on land lies in .*another polygon"),
         ("{", r"cannot read the polygon in .*give GeoJSON"),
         ("[1, 2]", r"cannot read the polygon"),
         (json.dumps({"type": "Point", "coordinates": [1, 2]}), r"holds no area"),
@@ -260,3 +266,8 @@ def test_nothing_half_written_is_taken_for_whole(tmp_path: Path, monkeypatch: py
     build_dataset(Build(**(SMALL | {"num_places": 1})), out)
     with pytest.raises(DatasetError, match="exists already"):
         build_dataset(Build(**SMALL), out)
+
+
+def test_a_big_build_says_what_it_takes() -> None:
+    words = building.estimate(Build(num_places=10_000, num_dates=5, jobs=2))
+    assert words == "50000 patches: about 14 minutes on 2 processes, at most 40.3 GB"

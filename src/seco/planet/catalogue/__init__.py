@@ -1,0 +1,1 @@
+"""Tiles, orbits and STAC items: the planet as scenes."""

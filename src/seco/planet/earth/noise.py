@@ -1,0 +1,266 @@
+"""Random fields over the whole planet: any pixel of any field can be had alone, and is always the same.
+
+A field is a function of pixel coordinates and a key. Coordinates come as two vectors, columns and rows, so that a
+window, a decimated window or single pixels are all one call, and two windows agree where they overlap.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt64
+
+_GOLDEN, _MIX_A, _MIX_B = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_WORD = 2**64 - 1
+_SMALL, _KEPT = 2**14, 512
+"""Interpolation weights of up to so many numbers are kept, so many of them (32 MiB at most): every field over a window needs
+the same few."""
+
+
+def scramble(*parts: np.ndarray | int) -> UInt64[np.ndarray, ...]:
+    """Hash integers, element by element, to 64 bits that look random (the finaliser of SplitMix64, Steele et al. 2014).
+
+    Args:
+        parts: integers or integer arrays that broadcast together; their order counts.
+    """
+    num = next((n for n, part in enumerate(parts) if not isinstance(part, int)), len(parts))
+    state: np.ndarray = np.asarray(_scrambled(parts[:num]), np.uint64)
+    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
+        for part in parts[num:]:
+            state = _mixed(state, np.asarray(part))
+    return state
+
+
+def _mixed(state: np.ndarray, part: np.ndarray) -> UInt64[np.ndarray, ...]:
+    """Return the hash of one more integer a state; both broadcast together."""
+    # Negative numbers become their two's complement. Each step works in place: these arrays are many and small.
+    state = np.asarray(state ^ part.astype(np.int64).view(np.uint64), np.uint64)
+    state *= np.uint64(_MIX_A)
+    state += np.uint64(_GOLDEN)
+    for shift, factor in ((30, _MIX_A), (27, _MIX_B)):
+        state ^= state >> np.uint64(shift)
+        state *= np.uint64(factor)
+    state ^= state >> np.uint64(31)
+    return state
+
+
+@functools.lru_cache(maxsize=4096)
+def _scrambled(parts: tuple[int, ...]) -> int:
+    """Hash plain integers as `scramble` does; keys of fields begin with several that are always the same."""
+    state = 0
+    for part in parts:
+        state = ((state ^ (part & _WORD)) * _MIX_A + _GOLDEN) & _WORD
+        state = ((state ^ (state >> 30)) * _MIX_A) & _WORD
+        state = ((state ^ (state >> 27)) * _MIX_B) & _WORD
+        state ^= state >> 31
+    return state
+
+
+def uniform(*parts: np.ndarray | int) -> Float32[np.ndarray, ...]:
+    """Return numbers from 0 to 1, not including 1, one for each hash of `parts`."""
+    return _unit(scramble(*parts))
+
+
+def _unit(state: UInt64[np.ndarray, ...]) -> Float32[np.ndarray, ...]:
+    return (state >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
+
+
+def interpolate(
+    cols: Int64[np.ndarray, " w"],
+    rows: Int64[np.ndarray, " h"],
+    *,
+    period_px: int,
+    lattice: np.ndarray,
+) -> Float32[np.ndarray, "h w"]:
+    """Interpolate lattice values smoothly to pixel centres.
+
+    Args:
+        period_px: spacing of the lattice.
+        lattice: values at the lattice points that `corners` names, (rows, columns).
+    """
+    _, down = _lines(rows, period_px)
+    _, along = _lines(cols, period_px)
+    return down @ lattice.astype(np.float32) @ along.T
+
+
+def corners(
+    cols: Int64[np.ndarray, " w"], rows: Int64[np.ndarray, " h"], *, period_px: int
+) -> tuple[Int64[np.ndarray, "m 1"], Int64[np.ndarray, "1 n"]]:
+    """Return the lattice rows and columns that the pixels lie between; those that no pixel needs are left out."""
+    return _lines(rows, period_px)[0][:, None], _lines(cols, period_px)[0][None, :]
+
+
+def _lines(
+    at: Int64[np.ndarray, " n"], period_px: int
+) -> tuple[Int64[np.ndarray, " m"], Float32[np.ndarray, "n m"]]:
+    """Return the lattice lines that pixels lie between, and each pixel's weight on each of them."""
+    return _lines_at(at, _step(at), period_px)
+
+
+def _step(at: np.ndarray) -> int:
+    """Return the step of evenly spaced pixels; 0 where they are not."""
+    step = int(at[1] - at[0]) if len(at) > 1 else 1
+    return step if (np.diff(at) == step).all() else 0
+
+
+def _lines_at(at: np.ndarray, step: int, period_px: int) -> tuple[np.ndarray, np.ndarray]:
+    span = (int(at[-1]) - int(at[0])) // period_px + 2
+    if step and span * len(at) <= _SMALL:
+        return _even_lines(int(at[0]), step, len(at), period_px)
+    return _any_lines(at, period_px)
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _even_lines(first: int, step: int, num: int, period_px: int) -> tuple[np.ndarray, np.ndarray]:
+    at = first + step * np.arange(num)
+    lines, weights = _any_lines(at, period_px, gaps="none" if step <= period_px else "some")
+    lines.setflags(write=False)
+    weights.setflags(write=False)
+    return lines, weights
+
+
+def _any_lines(
+    at: np.ndarray, period_px: int, *, gaps: Literal["none", "some"] = "some"
+) -> tuple[np.ndarray, np.ndarray]:
+    cell = at // period_px
+    if gaps == "none":
+        lines = np.arange(cell[0], cell[-1] + 2)
+    else:
+        used = np.unique(cell)
+        lines = np.union1d(used, used + 1)
+    t = ((at - cell * period_px) + 0.5) / period_px
+    # Smooth steps: a field without creases at the lattice lines.
+    t = (t * t * (3.0 - 2.0 * t)).astype(np.float32)
+    weights = np.zeros((len(at), len(lines)), np.float32)
+    line, place = np.arange(len(at)), np.searchsorted(lines, cell)
+    weights[line, place] = 1.0 - t
+    weights[line, place + 1] = t
+    return lines, weights
+
+
+def field(
+    cols: Int64[np.ndarray, " w"],
+    rows: Int64[np.ndarray, " h"],
+    *,
+    key: tuple[int, ...],
+    period_px: int,
+    octaves: int = 1,
+    gain: float = 0.5,
+) -> Float32[np.ndarray, "h w"]:
+    """Return value noise, 0 to 1 with mean 0.5: octaves of half the period and `gain` times the weight each.
+
+    Args:
+        key: which field this is.
+        period_px: the longest wave, pixels.
+    """
+    total, weight = np.zeros((len(rows), len(cols)), np.float32), 0.0
+    steps = _step(rows), _step(cols)
+    periods = [max(2, period_px >> octave) for octave in range(octaves)]
+    downs = [_lines_at(rows, steps[0], period) for period in periods]
+    alongs = [_lines_at(cols, steps[1], period) for period in periods]
+    lattices = _lattices(key, [i for i, _ in downs], [j for j, _ in alongs])
+    for octave, lattice in enumerate(lattices):
+        share = gain**octave
+        total += downs[octave][1] @ (np.float32(share) * lattice) @ alongs[octave][1].T
+        weight += share
+    return total / np.float32(weight)
+
+
+def _lattices(key: tuple[int, ...], rows: list[np.ndarray], cols: list[np.ndarray]) -> list[np.ndarray]:
+    """Return `uniform(*key, octave, row, column)` of each octave's lattice; hashed together, since most are small."""
+    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
+        start = np.repeat(
+            np.array([_scrambled((*key, k)) for k in range(len(rows))], np.uint64), [len(i) for i in rows]
+        )
+        down = np.split(_mixed(start, np.concatenate(rows)), np.cumsum([len(i) for i in rows])[:-1])
+        start = np.concatenate([np.repeat(state, len(j)) for state, j in zip(down, cols, strict=True)])
+        part = np.concatenate([np.tile(j, len(i)) for i, j in zip(rows, cols, strict=True)])
+        values = _unit(_mixed(start, part))
+    ends = np.cumsum([len(i) * len(j) for i, j in zip(rows, cols, strict=True)])[:-1]
+    return [
+        flat.reshape(len(i), len(j)) for flat, i, j in zip(np.split(values, ends), rows, cols, strict=True)
+    ]
+
+
+def even(values: Float32[np.ndarray, ...], *, octaves: int, gain: float = 0.5) -> Float32[np.ndarray, ...]:
+    """Bend a field's numbers so that they fill 0 to 1 evenly: a share of the ground is then a threshold.
+
+    The sum of octaves is close to a Gaussian whose deviation follows from theirs; its distribution function is
+    approximated by a logistic one (largest error 0.01).
+    """
+    shares = gain ** np.arange(octaves)
+    # A smoothly interpolated uniform value has, over all positions, 0.215 of standard deviation.
+    deviation = 0.215 * np.sqrt((shares**2).sum()) / shares.sum()
+    return 1.0 / (1.0 + np.exp(-1.702 * (values - 0.5) / np.float32(deviation)))
+
+
+class Cells:
+    """Voronoi cells of jittered lattice points: one site a square of `size_px`, always the same.
+
+    Attributes:
+        i, j: lattice row and column of each site near the window, flat.
+        x, y: where each site lies, pixels.
+        index: for each pixel, its site.
+        edge_px: distance of each pixel from its cell's border, pixels.
+        beyond: for each pixel, the site on the other side of that border.
+    """
+
+    def __init__(
+        self,
+        x: Float32[np.ndarray, "h w"],
+        y: Float32[np.ndarray, "h w"],
+        *,
+        origin: tuple[int, int],
+        key: tuple[int, ...],
+        size_px: int,
+    ) -> None:
+        """Find the cell of every pixel.
+
+        Args:
+            x, y: pixel positions relative to `origin`.
+            origin: (column, row) that positions are relative to; keeps single precision exact far from zero.
+            key: which set of cells this is.
+            size_px: mean size of a cell.
+        """
+        left = int(np.floor(x.min())) + origin[0]
+        top = int(np.floor(y.min())) + origin[1]
+        right = int(np.ceil(x.max())) + origin[0]
+        bottom = int(np.ceil(y.max())) + origin[1]
+        i = np.arange(top // size_px - 1, bottom // size_px + 2)
+        j = np.arange(left // size_px - 1, right // size_px + 2)
+        self.i, self.j = (a.ravel() for a in np.meshgrid(i, j, indexing="ij"))
+        self.x = self.j * size_px + size_px * (
+            0.12 + 0.76 * uniform(*key, 0, self.i, self.j).astype(np.float64)
+        )
+        self.y = self.i * size_px + size_px * (
+            0.12 + 0.76 * uniform(*key, 1, self.i, self.j).astype(np.float64)
+        )
+        sx, sy = (self.x - origin[0]).astype(np.float32), (self.y - origin[1]).astype(np.float32)
+        row = np.floor((y + np.float32(origin[1] - int(i[0]) * size_px)) / np.float32(size_px)).astype(
+            np.int32
+        )
+        col = np.floor((x + np.float32(origin[0] - int(j[0]) * size_px)) / np.float32(size_px)).astype(
+            np.int32
+        )
+        own = row * len(j) + col
+        near = np.full(x.shape, np.inf, np.float32)
+        second = near.copy()
+        self.index = np.zeros(x.shape, np.int32)
+        self.beyond = np.zeros(x.shape, np.int32)
+        for di in (-1, 0, 1):
+            for dj in (-1, 0, 1):
+                site = own + (di * len(j) + dj)
+                dx, dy = sx[site] - x, sy[site] - y
+                distance = dx * dx + dy * dy
+                closer = distance < near
+                pushed = np.where(closer, near, distance)
+                here = np.where(closer, self.index, site)
+                nearer = pushed < second
+                np.copyto(second, pushed, where=nearer)
+                np.copyto(self.beyond, here, where=nearer)
+                np.copyto(near, distance, where=closer)
+                np.copyto(self.index, site, where=closer)
+        gap = np.hypot(sx[self.index] - sx[self.beyond], sy[self.index] - sy[self.beyond])
+        self.edge_px = (second - near) / (2 * np.maximum(gap, np.float32(1e-3)))
