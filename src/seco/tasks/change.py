@@ -32,7 +32,8 @@ HELP = "tell pairs of dates with changed land from the same dates without, by di
 EXAMPLE = "seco evaluate runs/seco colour --task change --data planet.seco --json change.json"
 HEADLINE = Headline(
     title="Changed land told from a change of season", probe="distance", metric="auc",
-    words="chance that changed land lies farther apart than unchanged land of the same dates (area under the ROC curve; guessing: 50%)",
+    words="chance that changed land lies farther apart than unchanged land of the same dates (area under the ROC curve; "
+    "guessing: 50%)",
 )  # fmt: skip
 
 PROBE = "distance"
