@@ -154,8 +154,8 @@ class Bench:
         where = {k: v for k, v in environment().items() if k != "command"}
         about = {
             "job": dataclasses.asdict(job), "version": VERSION, "places": self.places, "build": list(BUILD),
-            "steps": self.steps, "batch": BATCH, "seconds_since_last_start": round(time.time() - started), "threads": self.threads, "environment": where,
-            "training": training[-3:], "rows": rows,
+            "steps": self.steps, "batch": BATCH, "seconds_since_last_start": round(time.time() - started),
+            "threads": self.threads, "environment": where, "training": training[-3:], "rows": rows,
         }  # fmt: skip
         write_json(self.results / f"{job.name}.json", about)
 
