@@ -1,7 +1,7 @@
 """The study behind docs/results/transfer.md: encoders on EuroSAT and UC Merced, strict protocol.
 
-Every job is one encoder on one task and one seed, judged by the `seco evaluate` command that a user has, and ends in one JSON
-file. Features are kept between jobs. Stop it at any time: the same command goes on with what is missing.
+Every job is one encoder on one task and one seed, judged by the `seco evaluate` command that a user has, and ends in one
+JSON file. Features are kept between jobs. Stop it at any time: the same command goes on with what is missing.
 
   python bench/transfer.py                                        the baselines: colour, random, ImageNet
   python bench/transfer.py runs/seco exported/                    your encoders beside them
@@ -53,7 +53,9 @@ class Job:
     @property
     def name(self) -> str:
         """What its file is called."""
-        label = re.sub(r"[^A-Za-z0-9.]+", "-", Path(self.encoder).name if ":" not in self.encoder else self.encoder)
+        label = re.sub(
+            r"[^A-Za-z0-9.]+", "-", Path(self.encoder).name if ":" not in self.encoder else self.encoder
+        )
         return f"{self.task}-{label}-{self.mode}-s{self.seed}"
 
     def words(self) -> list[str]:
@@ -110,7 +112,9 @@ class Bench:
             row["encoder"] = row["encoder"].split("@")[0]
         # The command holds paths of this machine, which tell nobody anything; the job says what was run.
         where = {k: v for k, v in environment().items() if k != "command"}
-        job_words = dataclasses.asdict(job) | {"encoder": job.encoder if ":" in job.encoder else Path(job.encoder).name}
+        job_words = dataclasses.asdict(job) | {
+            "encoder": job.encoder if ":" in job.encoder else Path(job.encoder).name
+        }
         about = {
             "job": job_words, "flags": job.words(), "seconds": round(time.time() - started), "environment": where,
             "rows": rows,
@@ -130,7 +134,9 @@ def table(results: Path) -> str:
         own = list({(r["encoder"], r["probe"], r["shots"], r["seed"]): r for r in own}.values())
         found = summarise(own)
         whole = [s for s in found if s["shots"] is None]
-        lines += _grid(f"{task}, all labels", whole, lambda s: s["probe"], [r for r in own if r["shots"] is None])
+        lines += _grid(
+            f"{task}, all labels", whole, lambda s: s["probe"], [r for r in own if r["shots"] is None]
+        )
         few = [s for s in found if s["shots"] is not None]
         for probe in sorted({s["probe"] for s in few}):
             mine = sorted((s for s in few if s["probe"] == probe), key=lambda s: s["shots"])
@@ -158,7 +164,11 @@ def _grid(title: str, found: list[dict[str, Any]], column: Any, rows: list[dict[
 
     seeds = {s["encoder"]: s["num_seeds"] for s in found}
     head = "linear" if "linear" in columns else columns[-1]
-    out = [f"\n### {title}\n", f"| encoder | {' | '.join(columns)} | seeds |", "|---" * (len(columns) + 2) + "|"]
+    out = [
+        f"\n### {title}\n",
+        f"| encoder | {' | '.join(columns)} | seeds |",
+        "|---" * (len(columns) + 2) + "|",
+    ]
     for name, line in sorted(cells.items(), key=lambda c: c[1].get(head, {"value": -1.0})["value"]):
         out.append(f"| {name} | {' | '.join(words(line.get(c), c) for c in columns)} | {seeds[name]} |")
     tests = {r["num_test"] for r in rows}
@@ -167,9 +177,13 @@ def _grid(title: str, found: list[dict[str, Any]], column: Any, rows: list[dict[
 
 def main() -> None:
     """Do what is missing, say what is done, or print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     root = os.environ.get("SECO_DATA")
-    parser.add_argument("encoders", nargs="*", help="runs, exported encoders, ... judged besides the baselines")
+    parser.add_argument(
+        "encoders", nargs="*", help="runs, exported encoders, ... judged besides the baselines"
+    )
     parser.add_argument("--data", type=Path, default=root, help="folder of EuroSAT.zip and UC Merced")
     parser.add_argument("--work", type=Path, default=Path("bench-out/transfer"), help="rows as they come")
     parser.add_argument("--results", type=Path, default=RESULTS, help="one JSON a finished job")

@@ -24,8 +24,8 @@ _SHOTS, _CHOOSE = 0x5407, 0x5408
 def fixed_reg(num_labels: int) -> float:
     """Return the regularisation of the linear probe where no label is spared to choose it.
 
-    It is scikit-learn's default, C = 1, which here is reg = 1 / labels (see `linear`): a convention that no label, and no test
-    image, had a part in.
+    It is scikit-learn's default, C = 1, which here is reg = 1 / labels (see `linear`): a convention that no label, and no
+    test image, had a part in.
     """
     return 1 / num_labels
 
@@ -86,8 +86,7 @@ def few_shot(
 ) -> FewShot:
     """Fit a probe on `shots` labels a class, `options.shot_draws` times.
 
-    Features are standardised by all of the training part, which needs no labels: the deviations of ten samples are noise,
-    and cost the linear probe 13 points at one label a class (ImageNet weights on EuroSAT).
+    Features are standardised by all of the training part, which needs no labels: the deviations of ten samples are noise.
     """
     predicted, regs, num_train = [], set(), 0
     k = min(options.k, shots)
@@ -103,9 +102,7 @@ def few_shot(
                 predict_knn(train[at], labels[at], test, k=near, vote=options.vote, device=device)
             )
         elif shots < LEAST_TO_CHOOSE:
-            model = fit_linear(
-                train[at], labels[at], reg=fixed_reg(len(at)), moments=moments, device=device
-            )
+            model = fit_linear(train[at], labels[at], reg=fixed_reg(len(at)), moments=moments, device=device)
             predicted.append(model.predict(test))
             regs.add(model.reg)
         else:

@@ -97,7 +97,9 @@ def test_without_validation_the_probe_is_scikit_learns_default() -> None:
         "linear", train, labels, np.arange(300), test, shots=2, seed=0, options=ClassOptions(shot_draws=1)
     )
     mean, std = train.mean(0), train.std(0)
-    oracle = linear_model.LogisticRegression(max_iter=1000, tol=1e-6).fit((train[at] - mean) / std, labels[at])
+    oracle = linear_model.LogisticRegression(max_iter=1000, tol=1e-6).fit(
+        (train[at] - mean) / std, labels[at]
+    )
     assert found.chosen == {"reg": pytest.approx(1 / 6)}
     assert (oracle.predict((test - mean) / std) == found.predicted[0]).mean() > 0.99
 
