@@ -1,4 +1,4 @@
-"""A land-cover map of real Sentinel-2 sites, checked on ground that was not learned from: the figures of docs/scenes.md.
+"""A land-cover map of real Sentinel-2 sites, checked on ground that was not learned from.
 
 Three sites of GreenEarthNet (Portugal, Romania, Sweden; 128 x 128 px of 20 m, the clearest date of each) become
 GeoTIFFs. Labels are ESA WorldCover's, tree, grass or cropland: pixels between two classes count nowhere. The west of
