@@ -48,7 +48,7 @@ def evaluate(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     options = configs.from_args(task.Options, args)
     encoders = [load_encoder(e, bands=_bands_for(e, args.data), device=args.device) for e in args.encoders]
     result = evaluation.evaluate(encoders, args.task, args.data, options)
-    print_scores(result.rows, title=f"{args.task}: {task.HELP}")
+    print_scores(_told_apart(result.rows, options.size), title=f"{args.task}: {task.HELP}")
     if args.json:
         write_rows(args.json, result.rows)
         print(args.json)
@@ -57,18 +57,27 @@ def evaluate(parser: argparse.ArgumentParser, argv: list[str]) -> int:
 
         args.predictions.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(result.predictions, args.predictions)
-    _draw(result, args)
+    _draw(result, args, _told_apart(result.rows, options.size))
     return 0
 
 
-def _draw(result: Any, args: argparse.Namespace) -> None:
+def _told_apart(rows: list[dict[str, Any]], sizes: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Name encoders by size where there are several, as their predictions are."""
+    from seco.probes.evaluation import sized
+
+    if len(sizes) < 2:
+        return rows
+    return [r | {"encoder": sized(r["encoder"], r["size"])} for r in rows]
+
+
+def _draw(result: Any, args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     """Draw the pictures asked for."""
     if args.picture:
         from seco.report.learning import draw_learning
         from seco.report.scores import draw_scores
 
-        few = any(r.get("shots") is not None for r in result.rows)
-        print((draw_learning if few else draw_scores)(result.rows, args.picture))
+        few = any(r.get("shots") is not None for r in rows)
+        print((draw_learning if few else draw_scores)(rows, args.picture))
     if args.confusion:
         from seco.report.mistakes import draw_confusion
 

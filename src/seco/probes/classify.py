@@ -83,7 +83,7 @@ def classify(task: str, store: FeatureStore, cases: Iterable[Case], options: Cla
                 rows.append(row)
                 tables.append(table)
             continue
-        scorer = _Scorer(task, store, case, options)
+        scorer = Scorer(task, store, case, options)
         rows.append(scorer.majority_row())
         num_train = len(case.train_rows)
         features = store.get(np.concatenate([case.train_rows, case.test_rows]), outputs)
@@ -153,10 +153,11 @@ def _as_the_paper(
         )  # fmt: skip
 
 
-class _Scorer:
+class Scorer:
     """Everything that the rows of one case share."""
 
     def __init__(self, task: str, store: FeatureStore, case: Case, options: ClassOptions) -> None:
+        """Count what all rows tell."""
         self.task = task
         self.store = store
         self.case = case
@@ -206,6 +207,13 @@ class _Scorer:
             model, _ = choose_linear(train, case.train_labels, case.parts, device=store.device)
             chosen = {"reg": model.reg}
             predicted = model.predict(test)
+        return self.told(probe, output, predicted, **chosen)
+
+    def told(
+        self, probe: str, output: str, predicted: Integer[np.ndarray, " test"], **chosen: Any
+    ) -> tuple[Row, pa.Table]:
+        """Score what a probe says of the test part; `chosen` are fields of the row that tell of the probe."""
+        case, store = self.case, self.store
         row = Row(
             encoder=store.encoder.name, probe=probe, output=output, **self._score(predicted), **chosen, **origin(store),
             transductive=is_transductive(store.encoder.spec, case.test_boxes),

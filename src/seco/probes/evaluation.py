@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pkgutil
 from collections import Counter
@@ -14,10 +15,11 @@ import pyarrow as pa
 
 from seco.errors import TaskError
 from seco.nets.encoder import FeatureExtractor
-from seco.probes.result import Headline, TaskResult
+from seco.probes.options import EvaluationOptions
+from seco.probes.result import PREDICTION_SCHEMA, Headline, TaskResult
 from seco.probes.scores import bootstrap
 
-SAME = ("encoder", "task", "probe", "metric", "output", "protocol", "shots")
+SAME = ("encoder", "task", "probe", "metric", "output", "protocol", "shots", "size")
 """What rows of several seeds have in common."""
 
 
@@ -75,7 +77,8 @@ def evaluate(encoders: Sequence[FeatureExtractor], task: str, data: Path, option
         options: the task's Options; its defaults if None.
 
     Returns:
-        The rows and predictions of all encoders; rows that belong to no encoder (the majority class) stand once.
+        The rows and predictions of all encoders; rows that belong to no encoder (the majority class) stand once. Of
+        several sizes (`options.size`) the rows have a field, and predictions are of `ENCODER at SIZE px`.
 
     Raises:
         TaskError: no such task, no encoder, two encoders of one name, or data that do not suit the task.
@@ -91,13 +94,35 @@ def evaluate(encoders: Sequence[FeatureExtractor], task: str, data: Path, option
             f"several encoders are called {', '.join(twice)}; rename their folders, so that rows can be told apart"
         )
     chosen = module.Options() if options is None else options
-    results = [module.run(encoder, Path(data), chosen) for encoder in encoders]
+    results = [
+        _at_size(module, encoder, Path(data), chosen, size)
+        for size in chosen.size or (None,)
+        for encoder in encoders
+    ]
     rows = {tuple(row.values()): row for result in results for row in result.rows}
     return TaskResult(
         rows=list(rows.values()),
         predictions=pa.concat_tables([r.predictions for r in results]),
         dataset=results[0].dataset,
     )
+
+
+def _at_size(
+    task: Task, encoder: FeatureExtractor, data: Path, options: EvaluationOptions, size: int | None
+) -> TaskResult:
+    """Judge at one of the sizes asked for."""
+    if len(options.size) < 2 or size is None:
+        return task.run(encoder, data, options)
+    result = task.run(encoder, data, dataclasses.replace(options, size=(size,)))
+    table = result.predictions
+    named = pa.array([sized(name, size) for name in table["encoder"].to_pylist()], pa.string())
+    table = table.set_column(0, PREDICTION_SCHEMA.field("encoder"), named)
+    return dataclasses.replace(result, predictions=table)
+
+
+def sized(encoder: str, size: int | None) -> str:
+    """Return what an encoder is called at one of several sizes."""
+    return encoder if size is None else f"{encoder} at {size} px"
 
 
 def summarise(rows: Iterable[Mapping[str, Any]], *, by: Sequence[str] = SAME) -> list[dict[str, Any]]:

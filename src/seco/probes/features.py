@@ -72,7 +72,7 @@ class FeatureStore:
         self.dataset = dataset
         usual = PAPER if getattr(options, "protocol", STRICT) == PAPER else encoder.spec.normalise
         self.normalise = cast(Normalise, options.normalise or usual)
-        self.size = options.size
+        self.size = options.size_px
         self.encoder_fingerprint = encoder.fingerprint()
         picked = match(dataset.meta.bands, encoder.spec.bands)
         self.tier: TrainingTier = dataset.training([dataset.meta.bands[i].name for i in picked])

@@ -75,7 +75,7 @@ def judge_labels(
     rows: list[Row] = []
     tables: list[pa.Table] = []
     for case in cases:
-        scorer = _Scorer(task, store, case, options)
+        scorer = LabelScorer(task, store, case, options)
         rows += scorer.baseline()
         sizes = np.cumsum([len(case.train_rows), len(case.held_rows)])
         features = store.get(np.concatenate([case.train_rows, case.held_rows, case.test_rows]), outputs)
@@ -90,10 +90,11 @@ def judge_labels(
     return gather(rows, tables, options, dataset=store.dataset.path)
 
 
-class _Scorer:
+class LabelScorer:
     """Everything that the rows of one case share."""
 
     def __init__(self, task: str, store: FeatureStore, case: LabelCase, options: LabelOptions) -> None:
+        """Count what all rows tell."""
         self.task, self.store, self.case, self.options = task, store, case, options
         constant = constant_scores(case.train_targets, len(case.test_rows))
         self.constant = constant
@@ -148,6 +149,13 @@ class _Scorer:
             score = model.scores(test)
             likely = score > 0
             chosen["reg"] = float(model.regs[0]) if options.reg == "shared" else None
+        return self.told(probe, output, score, likely, **chosen)
+
+    def told(
+        self, probe: str, output: str, score: np.ndarray, likely: np.ndarray, **chosen: Any
+    ) -> tuple[list[Row], pa.Table]:
+        """Score what a probe says of the test part: a score of each label, and whether it is likely."""
+        case, store = self.case, self.store
         rows = self._rows(
             score, encoder=store.encoder.name, probe=probe, output=output, **chosen, **origin(store),
             transductive=is_transductive(store.encoder.spec, case.test_boxes),

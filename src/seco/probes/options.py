@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from seco.config import setting
 from seco.errors import ConfigError, TaskError
 from seco.nets.feed import Normalise
 
 PROBES = ("knn", "linear")
+FINETUNE = "finetune"
+"""The probe that moves the encoder too, of tasks whose Options take it."""
 ALL = "all"
 Protocol = Literal["strict", "paper"]
 STRICT: Protocol = "strict"
@@ -28,8 +30,10 @@ class EvaluationOptions:
         "what standardises the input: spec (the encoder's own statistics), dataset (the data's), paper (bytes / 255); "
         "by default what the encoder asks for",
     )
-    size: int | None = setting(
-        None, "resize patches to this many pixels before encoding; by default they stay as they are"
+    size: tuple[int, ...] = setting(
+        (),
+        "resize patches to this many pixels before encoding; several with commas, such as 64,128,224, are judged one after "
+        "the other; by default they stay as they are",
     )
     split_seeds: tuple[int, ...] = setting(
         (0,), "seeds of the splits, with commas; everything is scored once a split"
@@ -46,8 +50,10 @@ class EvaluationOptions:
             raise ConfigError("outputs: none given; say features, z0, ... or all")
         if self.normalise is not None and self.normalise not in get_args(Normalise):
             raise ConfigError(f"normalise {self.normalise!r}; known: {', '.join(get_args(Normalise))}")
-        if self.size is not None and self.size < 8:
-            raise ConfigError(f"size {self.size} px; give at least 8")
+        if min(self.size, default=8) < 8 or len(set(self.size)) < len(self.size):
+            raise ConfigError(
+                f"size {','.join(map(str, self.size))} px; give different whole numbers from 8 up"
+            )
         if (
             not self.split_seeds
             or min(self.split_seeds) < 0
@@ -59,11 +65,25 @@ class EvaluationOptions:
         if self.num_draws < 0:
             raise ConfigError(f"bootstrap draws {self.num_draws}; give 0 or more")
 
+    @property
+    def size_px(self) -> int | None:
+        """The one size to resize to; None leaves patches as they are.
+
+        Raises:
+            TaskError: there are several; `seco.probes.evaluation.evaluate` judges them one after the other.
+        """
+        if len(self.size) > 1:
+            raise TaskError(
+                f"several sizes ({', '.join(map(str, self.size))} px) at once; judge them by `evaluate`, or give one"
+            )
+        return self.size[0] if self.size else None
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProbeOptions(EvaluationOptions):
     """Which probes read a class off the features."""
 
+    KNOWN_PROBES: ClassVar[tuple[str, ...]] = PROBES
     probes: tuple[str, ...] = setting(PROBES, f"probes with commas: {', '.join(PROBES)}", flag="--probe")
     k: int = setting(20, "neighbours of the kNN probe")
     vote: Literal["majority", "weighted"] = setting(
@@ -81,12 +101,14 @@ class ProbeOptions(EvaluationOptions):
     def __post_init__(self) -> None:
         """Check ranges."""
         super().__post_init__()
-        unknown = [p for p in self.probes if p not in PROBES]
+        unknown = [p for p in self.probes if p not in self.KNOWN_PROBES]
         if unknown or not self.probes:
-            raise TaskError(f"no probe {', '.join(unknown) or '(none given)'}; known: {', '.join(PROBES)}")
+            raise TaskError(
+                f"no probe {', '.join(unknown) or '(none given)'}; known: {', '.join(self.KNOWN_PROBES)}"
+            )
         if self.k < 1:
             raise ConfigError(f"k {self.k}; give at least 1")
-        if self.protocol == PAPER and "linear" not in self.probes:
+        if self.protocol == PAPER and ("linear" not in self.probes or FINETUNE in self.probes):
             raise ConfigError(
                 "protocol paper has the linear probe alone; say --probe linear, or --protocol strict"
             )

@@ -20,10 +20,11 @@ from seco.nets.encoder import FeatureExtractor
 from seco.probes import paper
 from seco.probes.features import FeatureStore
 from seco.probes.labelled import footprints, open_labelled
-from seco.probes.labelsets import LabelCase, LabelOptions, judge_labels
+from seco.probes.labelsets import LabelCase
 from seco.probes.options import PAPER
 from seco.probes.result import Headline, TaskResult
 from seco.sensors import sentinel2
+from seco.train.tuned import TunedLabelOptions, judge_sets
 
 NAME = "bigearthnet"
 HELP = "land-cover labels of BigEarthNet 1 or 2, any number a patch: micro and macro average precision over the split"
@@ -41,7 +42,7 @@ _SPLIT, _SHARE = 0xB160, 0xB161
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(LabelOptions):
+class Options(TunedLabelOptions):
     """Settings of the BigEarthNet task."""
 
     classes: Literal[19, 43] = setting(19, "nomenclature: 19 classes, or the 43 of version 1")
@@ -71,7 +72,7 @@ def run(encoder: FeatureExtractor, data: Path, options: Options) -> TaskResult:
 
     dataset = open_labelled(data, importer="bigearthnet", settings=settings, state=_state)
     store = FeatureStore(encoder, dataset, options)
-    return judge_labels(
+    return judge_sets(
         NAME, store, [label_case(dataset, seed, options) for seed in options.split_seeds], options
     )
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from seco.config import setting
 from seco.nets.encoder import FeatureExtractor
-from seco.probes.labelled import ImageOptions, judge_images, open_labelled, require_classes
+from seco.probes.labelled import open_labelled, require_classes
 from seco.probes.result import Headline, TaskResult
+from seco.train.tuned import TunedImageOptions, judge_images
 
 NAME = "eurosat"
 HELP = "land use of EuroSAT (Helber et al. 2019): its RGB pictures or its 13-band GeoTIFFs, a folder, zip or dataset"
@@ -28,7 +29,7 @@ BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(ImageOptions):
+class Options(TunedImageOptions):
     """Settings of the EuroSAT task."""
 
     split_files: tuple[str, ...] = setting(

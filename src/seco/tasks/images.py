@@ -6,8 +6,9 @@ import dataclasses
 from pathlib import Path
 
 from seco.nets.encoder import FeatureExtractor
-from seco.probes.labelled import ImageOptions, judge_images, open_labelled
+from seco.probes.labelled import open_labelled
 from seco.probes.result import Headline, TaskResult
+from seco.train.tuned import TunedImageOptions, judge_images
 
 NAME = "images"
 HELP = "class of labelled images: a dataset, or a folder or zip with a folder a class; published or stratified split"
@@ -21,7 +22,7 @@ HEADLINE = Headline(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(ImageOptions):
+class Options(TunedImageOptions):
     """Settings of the images task."""
 
 

@@ -144,7 +144,7 @@ def _learned(
     """Train the U-Net, and score it over all pixels of the test cities and of each of them."""
     learn, val, test = parts
     seed = common["seed"]
-    net = dense.build(source, "change", CLASSES, options, size=options.size, seed=seed)
+    net = dense.build(source, "change", CLASSES, options, size=options.size_px, seed=seed)
     weights = dense.class_weights(learn, 2, options.class_weights)
 
     def validate(net: Any) -> float:
@@ -282,7 +282,7 @@ def window_distances(
         both = [
             encoder.encode(
                 np.stack([pad(image[:, r : r + edge, c : c + edge], edge) for r, c in some]), bands=labelled.bands,
-                normalise=source.normalise, stats=source.stats, size=options.size, outputs=outputs,
+                normalise=source.normalise, stats=source.stats, size=options.size_px, outputs=outputs,
             )
             for image in area.images
         ]  # fmt: skip

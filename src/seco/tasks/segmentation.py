@@ -80,7 +80,7 @@ def _one_split(
     parts, words = divide(labelled.areas, shares=(options.test_share, options.val_share), seed=seed)
     train, val, test = (dense.of_part(labelled, parts, p) for p in ("train", "val", "test"))
     source = dense.fed(encoder, labelled.bands, train, options.normalise)
-    net = dense.build(source, "segment", labelled.classes, options, size=options.size, seed=seed)
+    net = dense.build(source, "segment", labelled.classes, options, size=options.size_px, seed=seed)
     weights = dense.class_weights(train, len(labelled.classes), options.class_weights)
 
     def validate(net: Any) -> float:

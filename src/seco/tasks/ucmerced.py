@@ -8,8 +8,9 @@ from typing import Any
 
 from seco.config import setting
 from seco.nets.encoder import FeatureExtractor
-from seco.probes.labelled import ImageOptions, judge_images, open_labelled, require_classes
+from seco.probes.labelled import open_labelled, require_classes
 from seco.probes.result import Headline, TaskResult
+from seco.train.tuned import TunedImageOptions, judge_images
 
 NAME = "ucmerced"
 HELP = "land use of UC Merced (Yang and Newsam 2010): 21 classes of aerial pictures, a folder, zip or dataset"
@@ -27,7 +28,7 @@ CLASSES = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(ImageOptions):
+class Options(TunedImageOptions):
     """Settings of the UC Merced task."""
 
     split_files: tuple[str, ...] = setting(

@@ -250,7 +250,7 @@ def of_part(labelled: Labelled, parts: Sequence[str], part: str) -> list[Area]:
 def origin_of(encoder: FeatureExtractor, source: Fed, options: DenseOptions, data: str) -> dict[str, Any]:
     """Return the fields of a row that tell what it was made from."""
     return {
-        "normalise": source.normalise, "size": options.size, "encoder_fingerprint": encoder.fingerprint(),
+        "normalise": source.normalise, "size": options.size_px, "encoder_fingerprint": encoder.fingerprint(),
         "data_fingerprint": data,
     }  # fmt: skip
 

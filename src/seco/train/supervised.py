@@ -23,6 +23,7 @@ from seco.train.stopping import InterruptedRunError, stop_flag
 
 MAX_GRADIENT = 1.0
 """Norm that gradients are cut to."""
+Loss = Literal["softmax", "multilabel"]
 IGNORED = -1
 """Class of what enters no loss."""
 
@@ -114,8 +115,8 @@ def layer_groups(net: Predictor, settings: Training) -> list[dict[str, Any]]:
 class _Fit:
     """Everything one call of `fit` holds."""
 
-    def __init__(self, net: Predictor, settings: Training, seed: int) -> None:
-        self.net, self.settings, self.seed = net, settings, seed
+    def __init__(self, net: Predictor, settings: Training, seed: int, loss: Loss) -> None:
+        self.net, self.settings, self.seed, self.loss = net, settings, seed, loss
         self.warmup = settings.steps // 20 if settings.warmup_steps is None else settings.warmup_steps
         self.optimiser = torch.optim.AdamW(layer_groups(net, settings))
         self.moving = [p for p in net.parameters() if p.requires_grad]
@@ -137,10 +138,13 @@ class _Fit:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed((self.seed * 1_000_003 + self.step) % 2**63)
             logits = self.net(*batch.inputs).float()
-        if (batch.target == IGNORED).all():
+        if self.loss == "multilabel":
+            loss = functional.multilabel_soft_margin_loss(logits, batch.target, weight=weights)
+        elif (batch.target == IGNORED).all():
             self.step += 1
             return float("nan")
-        loss = functional.cross_entropy(logits, batch.target, weight=weights, ignore_index=IGNORED)
+        else:
+            loss = functional.cross_entropy(logits, batch.target, weight=weights, ignore_index=IGNORED)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.step}; lower the learning rate (--lr)"
@@ -212,7 +216,8 @@ class _Fit:
 
 def fit(
     net: Predictor, settings: Training, *, draw: Callable[[int], Batch], validate: Callable[[Predictor], float],
-    seed: int, weights: Tensor | None = None, run: Path | None = None, start: Literal["new", "resume"] = "new",
+    seed: int, weights: Tensor | None = None, loss: Loss = "softmax",
+    run: Path | None = None, start: Literal["new", "resume"] = "new",
     say: Callable[[str], None] | None = None,
 ) -> Fitted:  # fmt: skip
     """Train until the steps are done or validation no longer gains; the net ends with its best weights.
@@ -224,6 +229,7 @@ def fit(
         validate: a score of the net on the validation part, higher is better.
         seed: of dropout, where the net has any.
         weights: of each class in the loss.
+        loss: `softmax`, one class an image or pixel; `multilabel`, any number of them: targets are 0 or 1 a label.
         run: folder for checkpoints; none are written without one.
         start: anew, or from the newest of them.
         say: takes a line a look at the validation part.
@@ -233,17 +239,17 @@ def fit(
         CheckpointError: a checkpoint does not fit, or cannot be written.
         InterruptedRunError: after Ctrl-C, with a checkpoint written.
     """
-    session = _Fit(net, settings, seed)
+    session = _Fit(net, settings, seed, loss)
     found = checkpoints.load_newest(run) if run is not None and start == "resume" else None
     if found:
         session.restore(*found)
-    loss = session.history[-1]["loss"] if session.history else float("nan")
+    last = session.history[-1]["loss"] if session.history else float("nan")
     with stop_flag() as stop:
         while session.step < settings.steps and session.without_gain < settings.patience:
-            loss = session.update(draw(session.step), weights)
+            last = session.update(draw(session.step), weights)
             looked = session.step % settings.val_every == 0 or session.step == settings.steps
             if looked:
-                line = session.look(validate, loss)
+                line = session.look(validate, last)
                 if say is not None:
                     say(line)
             if run is not None and (looked or stop.is_set()):

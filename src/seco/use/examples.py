@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Integer
 from torch import Tensor
 
@@ -21,11 +20,11 @@ from seco.nets.predictor import Predictor
 from seco.probes.labelled import open_labelled
 from seco.probes.scores import accuracy
 from seco.sensors.bands import Band
+from seco.train import images
 from seco.train.dense import class_weights
 from seco.train.supervised import Batch, Training
 
-_DRAW, _HELD = 0xF17E, 0xF1A1
-VAL_BATCH = 64
+_HELD = 0xF1A1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,30 +150,16 @@ def of_points(
 def image_draw(
     examples: Examples, feed: Callable[[np.ndarray], Tensor], settings: Training, *, seed: int
 ) -> Callable[[int], Batch]:
-    """Return what draws the images of a step: all of them once before any twice."""
-    position = np.flatnonzero(~examples.held)
-    per_epoch = max(1, len(position) // settings.batch_size)
-
-    def draw(step: int) -> Batch:
-        epoch, at = divmod(step, per_epoch)
-        order = np.random.default_rng([seed, _DRAW, epoch]).permutation(position)
-        chosen = order[at * settings.batch_size : (at + 1) * settings.batch_size]
-        images = np.asarray(examples.pixels[examples.rows[chosen]])
-        if settings.augment == "turns":
-            rng = np.random.default_rng([seed, _DRAW, epoch, at])
-            turned = [
-                np.rot90(i, int(t), axes=(-2, -1))[..., :: int(f)]
-                for i, t, f in zip(
-                    images, rng.integers(4, size=len(images)), rng.choice([1, -1], len(images)), strict=True
-                )
-            ]
-            images = np.stack(turned)
-        x = feed(images)
-        return Batch(
-            inputs=(x,), target=torch.from_numpy(examples.labels[chosen].astype(np.int64)).to(x.device)
-        )
-
-    return draw
+    """Return what draws the training images of a step."""
+    train = ~examples.held
+    return images.image_draw(
+        examples.pixels,
+        examples.rows[train],
+        examples.labels[train].astype(np.int64),
+        feed,
+        settings,
+        seed=seed,
+    )
 
 
 def validate_images(examples: Examples, feed: Callable[[np.ndarray], Tensor]) -> Callable[[Predictor], float]:
@@ -182,11 +167,7 @@ def validate_images(examples: Examples, feed: Callable[[np.ndarray], Tensor]) ->
     rows, truth = examples.rows[examples.held], examples.labels[examples.held]
 
     def validate(net: Predictor) -> float:
-        found = [
-            net(feed(np.asarray(examples.pixels[rows[i : i + VAL_BATCH]]))).argmax(1).cpu().numpy()
-            for i in range(0, len(rows), VAL_BATCH)
-        ]
-        return accuracy(truth, np.concatenate(found))
+        return accuracy(truth, images.image_logits(net, feed, examples.pixels, rows).argmax(1))
 
     return validate
 

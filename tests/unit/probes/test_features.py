@@ -69,7 +69,7 @@ def test_only_what_is_missing_is_encoded_by_whichever_store(small_dataset: Path)
 def test_another_size_normalisation_or_encoder_has_its_own_features(small_dataset: Path) -> None:
     folders = {
         _store(small_dataset).folder,
-        _store(small_dataset, size=32).folder,
+        _store(small_dataset, size=(32,)).folder,
         _store(small_dataset, normalise="paper").folder,
         _store(small_dataset, untrained("resnet18", init="random", device="cpu")).folder,  # type: ignore[arg-type]
         _store(small_dataset, untrained("resnet18", init="random", seed=1, device="cpu")).folder,  # type: ignore[arg-type]

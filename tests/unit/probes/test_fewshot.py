@@ -10,7 +10,7 @@ import pytest
 from seco.errors import ConfigError, TaskError
 from seco.nets.baselines import ColourEncoder
 from seco.probes.evaluation import compare, evaluate, summarise
-from seco.probes.fewshot import FIXED_REG, choosing_parts, draw_shots, few_shot
+from seco.probes.fewshot import choosing_parts, draw_shots, few_shot, fixed_reg
 from seco.probes.linear import VALIDATE, fit_linear, moments_of
 from seco.probes.options import ClassOptions
 from seco.probes.scores import bootstrap_draws
@@ -66,7 +66,7 @@ def test_more_labels_tell_more_and_the_draws_differ(probe: str) -> None:
         if probe == "knn":
             assert found.chosen == {"k": min(shots, 20)}
         elif shots == 1:
-            assert found.chosen == {"reg": FIXED_REG}
+            assert found.chosen == {"reg": 1 / 3}
     assert scores[20].mean() > scores[1].mean() + 0.1
     assert scores[1].std() > 0
 
@@ -81,11 +81,27 @@ def test_features_are_standardised_by_the_whole_training_part() -> None:
     found = few_shot(
         "linear", train, labels, np.arange(300), test, shots=1, seed=0, options=ClassOptions(shot_draws=1)
     )
-    whole = fit_linear(train[at], labels[at], reg=FIXED_REG, moments=moments_of(train)).predict(test)
-    own = fit_linear(train[at], labels[at], reg=FIXED_REG).predict(test)
+    whole = fit_linear(train[at], labels[at], reg=fixed_reg(3), moments=moments_of(train)).predict(test)
+    own = fit_linear(train[at], labels[at], reg=fixed_reg(3)).predict(test)
     np.testing.assert_array_equal(found.predicted[0], whole)
     assert (whole != own).any()
     assert (whole == truth).mean() > 0.5
+
+
+def test_without_validation_the_probe_is_scikit_learns_default() -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    train, labels = _blobs(300, 0)
+    test, _ = _blobs(200, 1)
+    at = draw_shots(labels, np.arange(300), 2, seed=0, draw=0)
+    found = few_shot(
+        "linear", train, labels, np.arange(300), test, shots=2, seed=0, options=ClassOptions(shot_draws=1)
+    )
+    mean, std = train.mean(0), train.std(0)
+    oracle = linear_model.LogisticRegression(max_iter=1000, tol=1e-6).fit(
+        (train[at] - mean) / std, labels[at]
+    )
+    assert found.chosen == {"reg": pytest.approx(1 / 6)}
+    assert (oracle.predict((test - mean) / std) == found.predicted[0]).mean() > 0.99
 
 
 def test_the_interval_covers_draws_as_well_as_patches() -> None:

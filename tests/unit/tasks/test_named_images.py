@@ -47,7 +47,7 @@ def multispectral(tmp_path: Path) -> Path:
 
 def test_all_13_bands_are_what_they_are(multispectral: Path) -> None:
     encoder = untrained("resnet18", init="random", bands=sentinel2.BANDS[:13], device="cpu")
-    options = eurosat.Options(probes=("knn",), k=3, num_draws=0, size=32)
+    options = eurosat.Options(probes=("knn",), k=3, num_draws=0, size=(32,))
     (_, row) = evaluate([encoder], "eurosat", multispectral, options).rows
     assert (row["num_classes"], row["num_train"], row["num_test"]) == (10, 40, 10)
     (made,) = (Path(os.environ["SECO_CACHE"]) / "datasets").iterdir()
