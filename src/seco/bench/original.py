@@ -13,7 +13,7 @@ import random
 import sys
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,12 @@ class _Module(nn.Module):
     use_ddp = use_ddp2 = False
 
     def save_hyperparameters(self) -> None:
-        given = dict(sys._getframe(1).f_locals)  # noqa: SLF001 - how it is specified: the caller's arguments
+        frame: types.FrameType | None = sys._getframe()  # noqa: SLF001 - how it is specified: the arguments of __init__
+        while frame is not None and not (
+            frame.f_code.co_name == "__init__" and frame.f_locals.get("self") is self
+        ):
+            frame = frame.f_back
+        given = dict(frame.f_locals) if frame else {}
         given.update(given.pop("kwargs", {}))
         self.hparams = types.SimpleNamespace(
             **{k: v for k, v in given.items() if k not in ("self", "args", "__class__")}
@@ -177,7 +182,7 @@ class _DataModule:
 class _GaussianBlur:
     """Blur of a radius drawn anew for each PIL image, as in MoCo v2."""
 
-    def __init__(self, sigma: tuple[float, float]) -> None:
+    def __init__(self, sigma: Sequence[float]) -> None:
         self.sigma = sigma
 
     def __call__(self, image: Image.Image) -> Image.Image:

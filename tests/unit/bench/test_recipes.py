@@ -36,9 +36,10 @@ def test_without_chance_all_agree(name, changes):
         pytest.skip(f"{module} is not installed")
     asked = task(**changes)
     mine, theirs = recipes.ours(asked)(), prepare(asked)()
+    gap, mirrored = (mine - theirs).abs().mean(), (mine - theirs.flip(3)).abs().mean()
     # In deviations of a band; PIL and torchvision round to bytes, kornia resamples without antialiasing.
-    assert (mine - theirs).abs().mean() < (0.25 if name == "kornia" else 0.02)
-    assert (mine - theirs.flip(3)).abs().mean() > 0.3
+    assert gap < (0.6 * mirrored if name == "kornia" else 0.02)
+    assert mirrored > 0.15
 
 
 def test_our_view_of_the_whole_is_pillows():

@@ -76,7 +76,7 @@ def _contenders(
         assert isinstance(archive, Dataset)
         before = bytes_from_disk()
         for row in order.permutation(len(dates)):
-            archive.planes(row, row + 1)
+            archive.planes(int(row), int(row) + 1)
         return _from_disk(before, len(dates))
 
     def read_files() -> dict[str, float]:

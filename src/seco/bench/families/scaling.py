@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib.util
 import itertools
@@ -10,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def _places(settings: Settings, say: Say, counts: tuple[int, ...]) -> Iterator[R
             peak = _rss_mb(peak=True)
             if before is not None and peak is not None:
                 memory[name] = peak - before
-            opening.append(Contender(name=name, run=lambda folder=folder: _discard(_open(folder))))
+            opening.append(Contender(name=name, run=_opening(folder)))
             reader = _Reader(tier, places, settings)
             stack.enter_context(closing(reader))
             drawing.append(Contender(name=name, run=reader.run, prepare=reader.restart))
@@ -83,8 +84,11 @@ def _places(settings: Settings, say: Say, counts: tuple[int, ...]) -> Iterator[R
         )  # fmt: skip
 
 
-def _discard(_: object) -> None:
-    return None
+def _opening(folder: Path) -> Callable[[], None]:
+    def run() -> None:
+        _open(folder)
+
+    return run
 
 
 class _Reader:
@@ -224,7 +228,7 @@ def _processes(settings: Settings, say: Say) -> Iterator[Row]:
         return {"samples_per_s_while_training": rates[-1]}
 
     contenders = [
-        Contender(name=name, run=lambda n=n: train(n), note="start and end of the programs included")
+        Contender(name=name, run=functools.partial(train, n), note="start and end of the programs included")
         for n, name in ((1, against), (2, two))
     ]
     timings = interleave(contenders, repeats=settings.repeats)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,14 +55,15 @@ def measure(settings: Settings, say: Say) -> Iterator[Row]:
 def _augment(name: str, px: int, out_px: int) -> Augment:
     """Return the paper's augmentation with what the recipe leaves out never happening; blur in proportion to the patch."""
     sigma = (0.1, max(0.1, round(2.0 * px / PAPER_PATCH_PX, 3)))
-    off = {p: 0.0 for p in ("flip_p", "jitter_p", "grey_p", "blur_p") if p not in STEPS[name]}
+    off: dict[str, Any] = {p: 0.0 for p in ("flip_p", "jitter_p", "grey_p", "blur_p") if p not in STEPS[name]}
     return dataclasses.replace(Augment(out_px=out_px, blur_sigma=sigma), **off)
 
 
 def _certain(augment: Augment) -> Augment:
     """Return the augmentation with probability 1 for whatever may happen."""
     names = ("flip_p", "jitter_p", "grey_p", "blur_p")
-    return dataclasses.replace(augment, **{n: float(getattr(augment, n) > 0) for n in names})
+    certain: dict[str, Any] = {n: float(getattr(augment, n) > 0) for n in names}
+    return dataclasses.replace(augment, **certain)
 
 
 def _case(task: recipes.Task, case: str, *, repeats: int) -> Iterator[Row]:
@@ -82,12 +84,15 @@ def _case(task: recipes.Task, case: str, *, repeats: int) -> Iterator[Row]:
             absentees.append((name, f"cannot: {' '.join(str(err).split())[:100]}"))
             continue
         assert made.shape == (len(task.stored), len(task.bands), task.augment.out_px, task.augment.out_px)
-        able.append(Contender(name=name, run=lambda make=make: _discard(make())))
+        able.append(Contender(name=name, run=_discarding(make)))
     timings = interleave(able, repeats=repeats)
     yield from rows_of(timings, able, family="views", case=case, against="ours", num=len(task.stored))
     for name, why in absentees:
         yield absent(family="views", case=case, contender=name, against="ours", why=why)
 
 
-def _discard(_: torch.Tensor) -> None:
-    return None
+def _discarding(make: Callable[[], torch.Tensor]) -> Callable[[], None]:
+    def run() -> None:
+        make()
+
+    return run
