@@ -122,6 +122,11 @@ COMMANDS = (
         example="seco report run --out report --open",
     ),
     Command(
+        words=("bench",), function="bench.bench",
+        help="measure views, reading, steps and training on this machine against others, in one run",
+        example="seco bench views step --rival original --lightly --repeats 5 --json speed.json",
+    ),
+    Command(
         words=("convert",), function="use.convert",
         help="make an encoder of a published checkpoint (SeCo, TorchGeo, MoCo, SSL4EO-S12, torchvision, timm), or back",
         example="seco convert seco_resnet18_1m.ckpt seco-r18",

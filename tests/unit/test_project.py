@@ -30,7 +30,9 @@ def _imported(path: Path) -> set[str]:
 
 def test_every_import_is_declared():
     extras = PROJECT["optional-dependencies"]
-    declared = {_name(r) for r in PROJECT["dependencies"] + extras["labels"] + extras["imagenet"]}
+    declared = {
+        _name(r) for r in PROJECT["dependencies"] + extras["labels"] + extras["imagenet"] + extras["bench"]
+    }
     owners = importlib.metadata.packages_distributions()
     missing = []
     for path in sorted((REPO / "src").rglob("*.py")):
