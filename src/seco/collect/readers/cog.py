@@ -34,8 +34,8 @@ _KINDS = {
 
 
 def suits(asset: Asset) -> bool:
-    """Whether a raster is one for this reader: anything but JPEG 2000, until its header says otherwise."""
-    return not asset.is_jpeg2000
+    """Whether a raster is one for this reader: neither JPEG 2000 nor to be resampled; its header may say otherwise."""
+    return not asset.is_jpeg2000 and asset.warp is None
 
 
 async def open(asset: Asset, wire: Wire) -> Cog:  # noqa: A001 - the name of the contract
