@@ -430,7 +430,9 @@ def _warped(
     if found is None:
         raise _FaultError("no grid", band)
     (height, width), (a, b, c, d, e, f) = found
-    west, south, east, north = _onto(own, epsg).transform_bounds(c, f + e * height, c + a * width, f, densify_pts=21)
+    west, south, east, north = _onto(own, epsg).transform_bounds(
+        c, f + e * height, c + a * width, f, densify_pts=21
+    )
     if not all(math.isfinite(v) for v in (west, south, east, north)):
         raise _FaultError("no grid", f"{band} has no place in EPSG:{epsg}")
     left, top = math.ceil(west / SNAP_M) * SNAP_M, math.floor(north / SNAP_M) * SNAP_M

@@ -168,7 +168,9 @@ def test_rasters_of_another_crs_are_resampled_onto_utm(tmp_path, make, epsg):
     from seco.collect.plan import plan_places
 
     place = make.place(50_000, 50_000)
-    bounds = transform_bounds("EPSG:4326", f"EPSG:{epsg}", place.lon - 0.05, place.lat - 0.04, place.lon + 0.05, place.lat + 0.04)
+    bounds = transform_bounds(
+        "EPSG:4326", f"EPSG:{epsg}", place.lon - 0.05, place.lat - 0.04, place.lon + 0.05, place.lat + 0.04
+    )
     step = 1e-4 if epsg == 4326 else 10.0
     height, width = (int((b - a) / step) for a, b in ((bounds[1], bounds[3]), (bounds[0], bounds[2])))
     transform = from_origin(bounds[0], bounds[3], step, step)
@@ -193,7 +195,12 @@ def test_rasters_of_another_crs_are_resampled_onto_utm(tmp_path, make, epsg):
         **item["properties"], "proj:epsg": epsg, "proj:shape": [height, width], "proj:transform": list(transform)[:6],
         "s2:nodata_pixel_percentage": 30.0,
     }  # fmt: skip
-    item = {**item, "assets": assets, "properties": properties, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    item = {
+        **item,
+        "assets": assets,
+        "properties": properties,
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+    }
     scene = parse_item(item, catalog="k", bands=("B04",), base=str(tmp_path / "items.json"))
     assert scene.epsg == 32631
     days = {"first": scene.day, "last": scene.day, "seasons": 1, "size": 264}

@@ -97,7 +97,9 @@ def _check(asset: Asset, source: Any, host: str) -> None:
     transform = source.transform
     if asset.warp is not None:
         if source.crs is None or source.crs.to_epsg() != asset.warp.epsg:
-            raise PixelFault("mismatch", host, f"CRS is {source.crs}, and the catalogue says EPSG:{asset.warp.epsg}")
+            raise PixelFault(
+                "mismatch", host, f"CRS is {source.crs}, and the catalogue says EPSG:{asset.warp.epsg}"
+            )
         asset = dataclasses.replace(asset, shape=asset.warp.shape, transform=asset.warp.transform)
     check_header(
         asset, host=host, shape=source.shape, dtype=source.dtypes[0], corner=(transform.c, transform.f),
