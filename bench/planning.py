@@ -1,7 +1,7 @@
 """Planning at scale, no pixels: `seco collect plan` of up to a million places over two years, seconds and memory.
 
-The catalogue is made first (once a folder): all tiles of the places, every pass of the planet's orbits, and of these a fifth:
-the scenes with 10% of cloud or less, as a server that filters would answer.
+The catalogue is made first (once a folder): all tiles of the places, every pass of the planet's orbits, and of these a
+fifth: the scenes with 10% of cloud or less, as a server that filters would answer.
 `python bench/planning.py --work DIR --out planning.json`; DIR may be removed afterwards.
 """
 

@@ -236,10 +236,7 @@ def _plans(planner: Planner, skip: int) -> Iterator[PlacePlan]:
         if skip >= len(wave):
             skip -= len(wave)
             continue
-        plans = planner.plans(wave)
-        if planner.settings.num_places is not None:
-            plans = iter(sorted(plans, key=lambda p: p.order))
-        yield from itertools.islice(plans, skip, None)
+        yield from itertools.islice(planner.in_turn(wave), skip, None)
         skip = 0
 
 

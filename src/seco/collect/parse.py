@@ -451,7 +451,7 @@ def _grid(
     found = _raster(band, fields, properties)
     if found is None:
         return _grid_of_tile(band, tile, epsg)
-    shape, (a, b, c, d, e, f) = found
+    a, _, _, _, e, _ = found[1]
     if e != -a:
         raise _FaultError("raster is not north up with square pixels", f"{band}: {found[1]}")
     if a != _GSD_M[band] and (a < FINEST_M or a % FINEST_M):

@@ -151,7 +151,8 @@ def test_plan_and_collect_are_a_pair(planet, served, tmp_path, capsys, clean):
     """`collect plan` on a folder, `--estimate`, then `collect` on the same: no search is made twice, nothing is refused."""
     catalog, server = served()
     words = [
-        "--places", str(planet / "places.csv"), "--catalog", str(catalog), "--from", str(child.FIRST), "--to", str(child.LAST),
+        "--places", str(planet / "places.csv"), "--catalog", str(catalog), "--from", str(child.FIRST), "--to",
+        str(child.LAST),
         "--seasons", "2", "--spacing-days", "80", "--window-days", "40", "--max-cloud", "100", "--bands",
         ",".join(child.BANDS), "--size", str(child.SIZE), "--min-clear", "0.8", "--out", str(tmp_path / "d.seco"),
         "--hosts", "private",

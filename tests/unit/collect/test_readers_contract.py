@@ -184,7 +184,7 @@ def test_rasters_of_another_crs_are_resampled_onto_utm(tmp_path, make, epsg):
     for name, pixels in bands.items():
         with rasterio.open(
             tmp_path / f"{name}.tif", "w", driver="GTiff", height=height, width=width, count=1, dtype=pixels.dtype,
-            crs=f"EPSG:{epsg}", transform=transform, nodata=0, tiled=True, blockxsize=128, blockysize=128, compress="deflate",
+            crs=f"EPSG:{epsg}", transform=transform, nodata=0, tiled=True, blockxsize=128, blockysize=128,
         ) as out:  # fmt: skip
             out.write(pixels, 1)
         assets[name] = {"href": f"./{name}.tif", "type": "image/tiff"}

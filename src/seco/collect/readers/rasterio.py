@@ -73,7 +73,7 @@ def _open(asset: Asset, file: _File, host: str) -> list[Any]:
 
 
 def _resampled(asset: Asset, source: Any) -> list[Any]:
-    """Return a view of a raster on the asset's grid, where it is on another: classes by the nearest pixel, others bilinear."""
+    """Return a view of a raster on the asset's grid, where it is on another: classes by the nearest pixel."""
     if asset.warp is None:
         return []
     from rasterio.enums import Resampling
@@ -84,8 +84,8 @@ def _resampled(asset: Asset, source: Any) -> list[Any]:
     # As good as no tolerance (rasterio takes no 0): with one, a pixel would depend on the block that it was made with.
     return [
         WarpedVRT(
-            source, tolerance=1e-6, crs=f"EPSG:{asset.warp.to_epsg}", transform=Affine(*asset.transform), width=asset.shape[1],
-            height=asset.shape[0], src_nodata=fill, nodata=fill,
+            source, tolerance=1e-6, crs=f"EPSG:{asset.warp.to_epsg}", transform=Affine(*asset.transform),
+            width=asset.shape[1], height=asset.shape[0], src_nodata=fill, nodata=fill,
             resampling=Resampling.nearest if asset.band == "SCL" else Resampling.bilinear,
         )
     ]  # fmt: skip
