@@ -96,7 +96,8 @@ def test_certificates_are_verified(tmp_path):
 
 VRT = """<VRTDataset rasterXSize="64" rasterYSize="64"><SRS>EPSG:32631</SRS>
 <GeoTransform>399960, 10, 0, 4900020, 0, -10</GeoTransform><VRTRasterBand dataType="UInt16" band="1"><SimpleSource>
-<SourceFilename relativeToVRT="0">{}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"""
+<SourceFilename relativeToVRT="0">{}</SourceFilename><SourceBand>1</SourceBand>
+</SimpleSource></VRTRasterBand></VRTDataset>"""
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.vrt", "a.jp2"])
@@ -161,7 +162,7 @@ def test_keys_are_not_among_what_is_stored(monkeypatch, tmp_path):
 def test_a_name_that_turns_out_to_be_private_is_refused():
     """Whatever a name says, the address that it leads to decides; nothing is sent there."""
     asked = []
-    with PixelServer(lambda path: asked.append(path)) as server:
+    with PixelServer(asked.append) as server:
         with pytest.raises(PixelFault, match="no public address") as caught:
             get(server.url.replace("127.0.0.1", "localhost") + "/a.tif", allowed=Allowed())
         assert caught.value.kind == "refused"
