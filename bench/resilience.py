@@ -8,7 +8,8 @@ under drawn clouds (the planet's own pictures would take hours here, and show no
 - `transient`: one request in ten fails (429, 500, 502, 503, reset, cut short, a byte wrong, slow);
 - `permanent`: of a tenth of the scenes an asset is gone (404), always fails (500), or holds broken blocks;
 - `without`: nothing goes wrong, but the catalogue lacks those scenes;
-- `killed`: `kill -9` at 20 random moments, under the transient faults; each time the same call goes on.
+- `killed`: `kill -9` at 20 random moments, under the transient faults; each time the same call goes on;
+- `memory-100`, `memory-1000`: so many places of full size (264 px), each run in a process of its own; its peak of memory.
 
 Expected: `transient` and `killed` equal `clean`, and `permanent` equals `without`: pixels byte for byte, index row for row.
 `python bench/resilience.py --work DIR --out resilience.json`; a phase whose result is in the file is not run again.
@@ -17,11 +18,13 @@ Expected: `transient` and `killed` equal `clean`, and `permanent` equals `withou
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime as dt
 import hashlib
 import json
 import multiprocessing
 import random
+import resource
 import shutil
 import time
 from pathlib import Path
@@ -54,7 +57,7 @@ TRANSIENT = (
     "delay=0.2@0.01"
 )
 KILLS = 20
-PHASES = ("clean", "transient", "permanent", "without", "killed")
+PHASES = ("clean", "transient", "permanent", "without", "killed", "memory-100", "memory-1000")
 
 
 def read(
@@ -174,22 +177,35 @@ def run_phase(phase: str, places: Path, planet: Path, work: Path) -> dict[str, A
         catalog = catalog_of(planet, work / f"{phase}-catalog", pixels.url, without=without)
         begun = time.monotonic()
         kills: list[dict[str, int]] = []
+        peak_mb = None
         if phase == "killed":
             kills = kill_over_and_over(places, catalog, out, pixels)
-        done = take(places, catalog, out)
+        if phase.startswith("memory"):
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                peak_mb = pool.apply(peak_of, (places, catalog, out, int(phase.partition("-")[2])))
+            done = take(places, catalog, out, num_places=int(phase.partition("-")[2]), size=264)
+        else:
+            done = take(places, catalog, out)
         stats = pixels.stats
         row = {
             "phase": phase, "seconds": round(time.monotonic() - begun, 1), "places": done.num_places,
             "patches": done.num_patches, "looked_at": done.tally.looked_at, "missed": done.tally.missed,
             "rejected": done.tally.rejected, "requests": stats["requests"], "faults": stats["faults"],
             "requests_a_patch": round(stats["requests"] / done.num_patches, 2), "kills": kills,
+            "peak_mb": peak_mb,
         }  # fmt: skip
     return {**row, "contents": contents(out)}
 
 
-def take(places: Path, catalog: Path, out: Path) -> Collected:
+def take(places: Path, catalog: Path, out: Path, **changed: Any) -> Collected:
     """Collect, or go on."""
-    return collect(settings(places, catalog), out, patience=PATIENT)
+    return collect(dataclasses.replace(settings(places, catalog), **changed), out, patience=PATIENT)
+
+
+def peak_of(places: Path, catalog: Path, out: Path, num: int) -> float:
+    """Collect places of full size; return the most memory that this process had, MB."""
+    take(places, catalog, out, num_places=num, size=264)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 def kill_over_and_over(places: Path, catalog: Path, out: Path, pixels: PixelServer) -> list[dict[str, int]]:

@@ -331,9 +331,15 @@ def _nothing(out: Path, tally: Tally, planner: Planner) -> str:
     missed = ", ".join(f"{n} {r}" for r, n in sorted(tally.missed.items(), key=lambda kv: -kv[1]))
     rejected = ", ".join(f"{n} {r}" for r, n in sorted(tally.rejected.items(), key=lambda kv: -kv[1])[:4])
     dropped = ", ".join(f"{n} {r}" for r, n in planner.search.dropped.most_common(4))
+    refused = any(reason.endswith(": refused") for reason in tally.rejected)
+    advice = (
+        "addresses of this machine or of a private network are refused; if the catalogue is yours, allow them with --hosts private"
+        if refused
+        else "try a larger --window-days, --max-cloud or date range"
+    )
     return (
         f"no place gave a patch for {out}: of {tally.looked_at} places {missed or 'none were planned'}; scenes turned down: "
-        f"{rejected or 'none'}; items left out: {dropped or 'none'}; try a larger --window-days, --max-cloud or date range"
+        f"{rejected or 'none'}; items left out: {dropped or 'none'}; {advice}"
     )
 
 
