@@ -146,6 +146,8 @@ def collect(
                 "same command to go on"
             )
         if not writer.num_patches:
+            # Nothing is lost by it, and whoever mends what was wrong need not remove anything by hand.
+            writer.abandon()
             raise DatasetError(_nothing(out, tally, planner))
         done = Collected(
             num_places=writer.num_places, num_patches=writer.num_patches, tally=tally,
@@ -333,7 +335,7 @@ def _nothing(out: Path, tally: Tally, planner: Planner) -> str:
     dropped = ", ".join(f"{n} {r}" for r, n in planner.search.dropped.most_common(4))
     refused = any(reason.endswith(": refused") for reason in tally.rejected)
     advice = (
-        "addresses of this machine or of a private network are refused; if the catalogue is yours, allow them with --hosts private"
+        "addresses of this machine or of a private network are refused unless --hosts private allows them"
         if refused
         else "try a larger --window-days, --max-cloud or date range"
     )

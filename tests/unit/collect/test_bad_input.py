@@ -96,7 +96,7 @@ def test_nodata_everywhere(planet, catalog_with, tmp_path):
             out.write(empty)
     with pytest.raises(DatasetError, match=r"no place gave a patch .* scenes turned down: \d+ nodata"):
         take(planet, catalog, tmp_path / "d.seco")
-    assert (tmp_path / "d.seco.partial").is_dir(), "what was counted is kept"
+    assert list((tmp_path / "d.seco.partial/.ledger/search").rglob("*.gz")), "searches are kept"
 
 
 def test_bands_of_zeros_are_nodata_whatever_the_classes_say(planet, catalog_with, tmp_path):
