@@ -27,7 +27,7 @@ from seco.collect.hrefs import Allowed
 from seco.collect.model import Asset, PixelWindow
 from seco.collect.rasters import Rasters
 from seco.collect.wire import Wire
-from seco.planet.cog import VirtualCog, write_cog
+from seco.planet.serving.cog import VirtualCog, write_cog
 from seco.runs import environment, print_table, write_rows
 
 PX, BLOCK_PX, PATCH_PX, PIXEL_M = 2196, 512, 264, 10.0
@@ -35,8 +35,8 @@ LEFT, TOP = 399960.0, 4900020.0
 SERVER = """
 import sys
 from pathlib import Path
-from seco.planet.faults import FaultSchedule
-from seco.planet.pixels import PixelServer
+from seco.planet.serving.faults import FaultSchedule
+from seco.planet.serving.pixels import PixelServer
 root = Path(sys.argv[1])
 faults = FaultSchedule.parse(sys.argv[2], seed=0) if sys.argv[2] else None
 server = PixelServer(lambda path: root / path.lstrip("/"), faults=faults).start()

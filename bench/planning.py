@@ -25,10 +25,10 @@ import pyarrow.parquet as pq
 from seco.collect.planner import read_places
 from seco.places.settings import Places
 from seco.places.table import make_places
-from seco.planet.geoparquet import write_items
-from seco.planet.items import CONTENTS, make_item
-from seco.planet.orbits import acquisitions
-from seco.planet.tiles import Tile, tiles_covering
+from seco.planet.catalogue.geoparquet import write_items
+from seco.planet.catalogue.items import CONTENTS, make_item
+from seco.planet.catalogue.orbits import acquisitions
+from seco.planet.catalogue.tiles import Tile, tiles_covering
 from seco.runs import environment, progress, write_rows
 
 FIRST, LAST = dt.date(2023, 1, 1), dt.date(2024, 12, 31)

@@ -158,7 +158,7 @@ def contents(out: Path) -> dict[str, str]:
     return found | {"rows": hashlib.sha256(json.dumps(rows, default=str).encode()).hexdigest()}
 
 
-def run_phase(phase: str, places: Path, planet: Path, work: Path) -> dict[str, Any]:
+def run_phase(phase: str, places: Path, planet: Path, work: Path, *, num: int) -> dict[str, Any]:
     """Collect under a phase's faults; return what came out."""
     bad = bad_scenes(planet)
     faults, broken, without = "", frozenset[str](), frozenset[str]()
@@ -179,13 +179,13 @@ def run_phase(phase: str, places: Path, planet: Path, work: Path) -> dict[str, A
         kills: list[dict[str, int]] = []
         peak_mb = None
         if phase == "killed":
-            kills = kill_over_and_over(places, catalog, out, pixels)
+            kills = kill_over_and_over(places, catalog, out, pixels, num)
         if phase.startswith("memory"):
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 peak_mb = pool.apply(peak_of, (places, catalog, out, int(phase.partition("-")[2])))
             done = take(places, catalog, out, num_places=int(phase.partition("-")[2]), size=264)
         else:
-            done = take(places, catalog, out)
+            done = take(places, catalog, out, num_places=num)
         stats = pixels.stats
         row = {
             "phase": phase, "seconds": round(time.monotonic() - begun, 1), "places": done.num_places,
@@ -208,17 +208,19 @@ def peak_of(places: Path, catalog: Path, out: Path, num: int) -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
-def kill_over_and_over(places: Path, catalog: Path, out: Path, pixels: PixelServer) -> list[dict[str, int]]:
+def kill_over_and_over(
+    places: Path, catalog: Path, out: Path, pixels: PixelServer, num: int
+) -> list[dict[str, int]]:
     """Start, kill at a random moment, and start again; 20 times."""
     context = multiprocessing.get_context("spawn")
     draws = random.Random(2)  # noqa: S311 - no secret
     kills: list[dict[str, int]] = []
     while len(kills) < KILLS and not out.exists():
         before = pixels.stats["requests"]
-        process = context.Process(target=take, args=(places, catalog, out))
+        process = context.Process(target=take, args=(places, catalog, out), kwargs={"num_places": num})
         process.start()
         # Moments are drawn in requests, so that they are spread over the work on a slow machine too.
-        until = before + draws.randrange(1, 1_600)
+        until = before + draws.randrange(1, max(8 * num // 5, 10))
         while process.is_alive() and pixels.stats["requests"] < until:
             process.join(0.01)
         if process.is_alive():
@@ -248,6 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("resilience.json"))
+    parser.add_argument("--places", type=int, default=NUM)
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
     args = parser.parse_args()
     places, planet = make(args.work)
@@ -255,7 +258,7 @@ def main() -> None:
     for phase in args.phases:
         if phase in found["rows"]:
             continue
-        row = run_phase(phase, places, planet, args.work)
+        row = run_phase(phase, places, planet, args.work, num=args.places)
         found["rows"][phase] = row
         found |= {"equal": verdicts(found["rows"]), "environment": environment()}
         write_json(args.out, found)

@@ -17,7 +17,7 @@ from seco.collect.parse import parse_item
 from seco.collect.plan import plan_places
 from seco.collect.rasters import Rasters
 from seco.collect.wire import Wire
-from seco.planet.pixels import PixelServer
+from seco.planet.serving.pixels import PixelServer
 from seco.planet.utm import to_lonlat
 from seco.sensors.sentinel2 import SCL_UNCLEAR
 

@@ -24,7 +24,7 @@ from seco.collect.hrefs import Allowed
 from seco.collect.model import Asset, PixelWindow
 from seco.collect.wire import Wire
 from seco.errors import FetchError
-from seco.planet.pixels import PixelServer
+from seco.planet.serving.pixels import PixelServer
 
 sys.path.insert(0, str(Path(__file__).parent))
 import collect_child as child

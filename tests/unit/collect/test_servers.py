@@ -20,8 +20,8 @@ import collect_child as child
 from collect_child import contents, take
 
 from seco.collect.collecting import collect
-from seco.planet.items import COLLECTION
-from seco.planet.serve import copy_catalog
+from seco.planet.catalogue.items import COLLECTION
+from seco.planet.serving.serve import copy_catalog
 
 pytestmark = pytest.mark.usefixtures("small_shards")
 
