@@ -96,7 +96,7 @@ def make(work: Path) -> tuple[Path, Path]:
         east, south = np.meshgrid(tile.left_m + steps, tile.top_m - steps)
         points.append(np.stack(to_lonlat(tile.epsg, east.ravel(), south.ravel()), axis=1))
     write_points(np.round(np.concatenate(points), 6), places)
-    making.PIXEL_M = BANDS  # no other bands are asked for
+    making.BANDS = tuple(b for b in BANDS if b != "SCL")  # no other bands are asked for
     scenes = making.Scenes(
         points=places,
         first=FIRST,
