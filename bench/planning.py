@@ -1,7 +1,7 @@
 """Planning at scale, no pixels: `seco collect plan` of up to a million places over two years, seconds and memory.
 
-The catalogue is made first (once a folder): all tiles of the places, every pass of the planet's orbits, and of these a fifth:
-the scenes with 10% of cloud or less, as a server that filters would answer.
+The catalogue is made first (once a folder): all tiles of the places, every pass of the planet's orbits, and of these a
+fifth: the scenes with 10% of cloud or less, as a server that filters would answer.
 `python bench/planning.py --work DIR --out planning.json`; DIR may be removed afterwards.
 """
 
@@ -25,10 +25,10 @@ import pyarrow.parquet as pq
 from seco.collect.planner import read_places
 from seco.places.settings import Places
 from seco.places.table import make_places
-from seco.planet.geoparquet import write_items
-from seco.planet.items import CONTENTS, make_item
-from seco.planet.orbits import acquisitions
-from seco.planet.tiles import Tile, tiles_covering
+from seco.planet.catalogue.geoparquet import write_items
+from seco.planet.catalogue.items import CONTENTS, make_item
+from seco.planet.catalogue.orbits import acquisitions
+from seco.planet.catalogue.tiles import Tile, tiles_covering
 from seco.runs import environment, progress, write_rows
 
 FIRST, LAST = dt.date(2023, 1, 1), dt.date(2024, 12, 31)

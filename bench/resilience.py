@@ -8,7 +8,8 @@ under drawn clouds (the planet's own pictures would take hours here, and show no
 - `transient`: one request in ten fails (429, 500, 502, 503, reset, cut short, a byte wrong, slow);
 - `permanent`: of a tenth of the scenes an asset is gone (404), always fails (500), or holds broken blocks;
 - `without`: nothing goes wrong, but the catalogue lacks those scenes;
-- `killed`: `kill -9` at 20 random moments, under the transient faults; each time the same call goes on.
+- `killed`: `kill -9` at 20 random moments, under the transient faults; each time the same call goes on;
+- `memory-100`, `memory-1000`: so many places of full size (264 px), each run in a process of its own; its peak of memory.
 
 Expected: `transient` and `killed` equal `clean`, and `permanent` equals `without`: pixels byte for byte, index row for row.
 `python bench/resilience.py --work DIR --out resilience.json`; a phase whose result is in the file is not run again.
@@ -17,11 +18,13 @@ Expected: `transient` and `killed` equal `clean`, and `permanent` equals `withou
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime as dt
 import hashlib
 import json
 import multiprocessing
 import random
+import resource
 import shutil
 import time
 from pathlib import Path
@@ -54,7 +57,7 @@ TRANSIENT = (
     "delay=0.2@0.01"
 )
 KILLS = 20
-PHASES = ("clean", "transient", "permanent", "without", "killed")
+PHASES = ("clean", "transient", "permanent", "without", "killed", "memory-100", "memory-1000")
 
 
 def read(
@@ -93,7 +96,7 @@ def make(work: Path) -> tuple[Path, Path]:
         east, south = np.meshgrid(tile.left_m + steps, tile.top_m - steps)
         points.append(np.stack(to_lonlat(tile.epsg, east.ravel(), south.ravel()), axis=1))
     write_points(np.round(np.concatenate(points), 6), places)
-    making.PIXEL_M = BANDS  # no other bands are asked for
+    making.BANDS = tuple(b for b in BANDS if b != "SCL")  # no other bands are asked for
     scenes = making.Scenes(
         points=places,
         first=FIRST,
@@ -155,7 +158,7 @@ def contents(out: Path) -> dict[str, str]:
     return found | {"rows": hashlib.sha256(json.dumps(rows, default=str).encode()).hexdigest()}
 
 
-def run_phase(phase: str, places: Path, planet: Path, work: Path) -> dict[str, Any]:
+def run_phase(phase: str, places: Path, planet: Path, work: Path, *, num: int) -> dict[str, Any]:
     """Collect under a phase's faults; return what came out."""
     bad = bad_scenes(planet)
     faults, broken, without = "", frozenset[str](), frozenset[str]()
@@ -174,35 +177,50 @@ def run_phase(phase: str, places: Path, planet: Path, work: Path) -> dict[str, A
         catalog = catalog_of(planet, work / f"{phase}-catalog", pixels.url, without=without)
         begun = time.monotonic()
         kills: list[dict[str, int]] = []
+        peak_mb = None
         if phase == "killed":
-            kills = kill_over_and_over(places, catalog, out, pixels)
-        done = take(places, catalog, out)
+            kills = kill_over_and_over(places, catalog, out, pixels, num)
+        if phase.startswith("memory"):
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                peak_mb = pool.apply(peak_of, (places, catalog, out, int(phase.partition("-")[2])))
+            done = take(places, catalog, out, num_places=int(phase.partition("-")[2]), size=264)
+        else:
+            done = take(places, catalog, out, num_places=num)
         stats = pixels.stats
         row = {
             "phase": phase, "seconds": round(time.monotonic() - begun, 1), "places": done.num_places,
             "patches": done.num_patches, "looked_at": done.tally.looked_at, "missed": done.tally.missed,
             "rejected": done.tally.rejected, "requests": stats["requests"], "faults": stats["faults"],
             "requests_a_patch": round(stats["requests"] / done.num_patches, 2), "kills": kills,
+            "peak_mb": peak_mb,
         }  # fmt: skip
     return {**row, "contents": contents(out)}
 
 
-def take(places: Path, catalog: Path, out: Path) -> Collected:
+def take(places: Path, catalog: Path, out: Path, **changed: Any) -> Collected:
     """Collect, or go on."""
-    return collect(settings(places, catalog), out, patience=PATIENT)
+    return collect(dataclasses.replace(settings(places, catalog), **changed), out, patience=PATIENT)
 
 
-def kill_over_and_over(places: Path, catalog: Path, out: Path, pixels: PixelServer) -> list[dict[str, int]]:
+def peak_of(places: Path, catalog: Path, out: Path, num: int) -> float:
+    """Collect places of full size; return the most memory that this process had, MB."""
+    take(places, catalog, out, num_places=num, size=264)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def kill_over_and_over(
+    places: Path, catalog: Path, out: Path, pixels: PixelServer, num: int
+) -> list[dict[str, int]]:
     """Start, kill at a random moment, and start again; 20 times."""
     context = multiprocessing.get_context("spawn")
     draws = random.Random(2)  # noqa: S311 - no secret
     kills: list[dict[str, int]] = []
     while len(kills) < KILLS and not out.exists():
         before = pixels.stats["requests"]
-        process = context.Process(target=take, args=(places, catalog, out))
+        process = context.Process(target=take, args=(places, catalog, out), kwargs={"num_places": num})
         process.start()
         # Moments are drawn in requests, so that they are spread over the work on a slow machine too.
-        until = before + draws.randrange(1, 1_600)
+        until = before + draws.randrange(1, max(8 * num // 5, 10))
         while process.is_alive() and pixels.stats["requests"] < until:
             process.join(0.01)
         if process.is_alive():
@@ -232,6 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("resilience.json"))
+    parser.add_argument("--places", type=int, default=NUM)
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
     args = parser.parse_args()
     places, planet = make(args.work)
@@ -239,7 +258,7 @@ def main() -> None:
     for phase in args.phases:
         if phase in found["rows"]:
             continue
-        row = run_phase(phase, places, planet, args.work)
+        row = run_phase(phase, places, planet, args.work, num=args.places)
         found["rows"][phase] = row
         found |= {"equal": verdicts(found["rows"]), "environment": environment()}
         write_json(args.out, found)

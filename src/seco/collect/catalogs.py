@@ -129,6 +129,9 @@ def _api(text: str, known: str) -> Catalog:
         raise CatalogError(f"catalogue {_shown(text)}: give http:// or https:// of a STAC API, or {known}")
     if parts.username or parts.password:
         raise CatalogError(f"catalogue {_shown(text)}: leave user and password out of the address")
+    if parts.query or parts.fragment:
+        # The address is stored with the dataset, and queries hold keys.
+        raise CatalogError(f"catalogue {_shown(text)}: leave everything from ? or # on out of the address")
     return Catalog(name=str(parts.hostname), kind="api", url=text.rstrip("/"))
 
 

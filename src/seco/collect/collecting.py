@@ -146,6 +146,8 @@ def collect(
                 "same command to go on"
             )
         if not writer.num_patches:
+            # Nothing is lost by it, and whoever mends what was wrong need not remove anything by hand.
+            writer.abandon()
             raise DatasetError(_nothing(out, tally, planner))
         done = Collected(
             num_places=writer.num_places, num_patches=writer.num_patches, tally=tally,
@@ -236,10 +238,7 @@ def _plans(planner: Planner, skip: int) -> Iterator[PlacePlan]:
         if skip >= len(wave):
             skip -= len(wave)
             continue
-        plans = planner.plans(wave)
-        if planner.settings.num_places is not None:
-            plans = iter(sorted(plans, key=lambda p: p.order))
-        yield from itertools.islice(plans, skip, None)
+        yield from itertools.islice(planner.in_turn(wave), skip, None)
         skip = 0
 
 
@@ -334,9 +333,15 @@ def _nothing(out: Path, tally: Tally, planner: Planner) -> str:
     missed = ", ".join(f"{n} {r}" for r, n in sorted(tally.missed.items(), key=lambda kv: -kv[1]))
     rejected = ", ".join(f"{n} {r}" for r, n in sorted(tally.rejected.items(), key=lambda kv: -kv[1])[:4])
     dropped = ", ".join(f"{n} {r}" for r, n in planner.search.dropped.most_common(4))
+    refused = any(reason.endswith(": refused") for reason in tally.rejected)
+    advice = (
+        "addresses of this machine or of a private network are refused unless --hosts private allows them"
+        if refused
+        else "try a larger --window-days, --max-cloud or date range"
+    )
     return (
         f"no place gave a patch for {out}: of {tally.looked_at} places {missed or 'none were planned'}; scenes turned down: "
-        f"{rejected or 'none'}; items left out: {dropped or 'none'}; try a larger --window-days, --max-cloud or date range"
+        f"{rejected or 'none'}; items left out: {dropped or 'none'}; {advice}"
     )
 
 

@@ -36,9 +36,7 @@ class Allowed:
         found = ipaddress.ip_address(address.partition("%")[0])
         mapped = getattr(found, "ipv4_mapped", None)
         if not (mapped or found).is_global or found.is_multicast:
-            raise PixelFault(
-                "refused", host, f"{address} is no public address (allow it with --private allow)"
-            )
+            raise PixelFault("refused", host, f"{address} is no public address (--hosts private allows it)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -84,6 +84,23 @@ class PixelWindow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Warp:
+    """A raster as it is, where it has to be resampled onto an asset's grid.
+
+    Attributes:
+        epsg: its own CRS.
+        shape: height and width, pixels.
+        transform: its affine, north up.
+        to_epsg: CRS of the asset's grid.
+    """
+
+    epsg: int
+    shape: tuple[int, int]
+    transform: Affine
+    to_epsg: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Asset:
     """One raster of a scene.
 
@@ -98,6 +115,8 @@ class Asset:
         scale, offset: stored number to reflectance, `scale * DN + offset`; 1 and 0 for classes. The offset is
             what holds for the numbers as stored, whatever the catalogue says.
         media_type: as in the catalogue; empty where it says nothing.
+        warp: the raster itself, where its CRS is no UTM zone: shape and transform above are of the grid that it is
+            resampled onto. None where it is read as it is.
     """
 
     band: str
@@ -110,6 +129,7 @@ class Asset:
     scale: float
     offset: float
     media_type: str = ""
+    warp: Warp | None = None
 
     @property
     def bounds_m(self) -> tuple[float, float, float, float]:
@@ -125,14 +145,18 @@ class Asset:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return dict(vars(self))  # flat already; `asdict` would copy every number of hundreds of thousands
+        # Flat already; `asdict` would copy every number of hundreds of thousands.
+        return {**vars(self), "warp": dict(vars(self.warp)) if self.warp else None}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Asset:
         """Build an asset from `to_json`'s answer, also after JSON."""
         a, b, c, d, e, f = values["transform"]
         height, width = values["shape"]
-        return cls(**{**values, "shape": (height, width), "transform": (a, b, c, d, e, f)})
+        warp = values["warp"]
+        if warp is not None:
+            warp = Warp(**{**warp, "shape": tuple(warp["shape"]), "transform": tuple(warp["transform"])})
+        return cls(**{**values, "shape": (height, width), "transform": (a, b, c, d, e, f), "warp": warp})
 
 
 class LaterAssets(Mapping[str, Asset]):

@@ -10,17 +10,20 @@ import datetime as dt
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 import shapely
+from pyproj import Transformer
+from pyproj.exceptions import ProjError
 from shapely.geometry import shape as to_shape
 
-from seco.collect.model import Affine, Asset, Scene
+from seco.collect.model import SNAP_M, Affine, Asset, Scene, Warp
 from seco.errors import CatalogError, ConfigError, DatasetError
 from seco.planet.catalogue.tiles import FINEST_M, tile_from_id
-from seco.planet.utm import zone_of_epsg
+from seco.planet.utm import utm_epsg, zone_of_epsg
 from seco.sensors.sentinel2 import BANDS, QUANTIFICATION, canonical, reflectance_offset
 
 SCL = "SCL"
@@ -109,11 +112,13 @@ def _parse(
         raise _FaultError("no id")
     properties: Mapping[str, Any] = item["properties"]
     tile = tile_of(properties)
-    epsg = _epsg(properties, tile)
+    own = _epsg(properties, tile)
+    footprint = _footprint(item.get("geometry"))
+    epsg = own if _is_utm(own) else _utm_of(footprint)
     baseline = _baseline(properties)
     removed = properties.get("earthsearch:boa_offset_applied") is True
     assets = _assets(
-        item, tile=tile, epsg=epsg, bands=bands, base=base or _own_address(item),
+        item, tile=tile, epsg=epsg, own=own, bands=bands, base=base or _own_address(item),
         offset=None if baseline is None else 0.0 if removed else reflectance_offset(baseline),
     )  # fmt: skip
     moment = _moment(properties)
@@ -130,7 +135,7 @@ def _parse(
         baseline=baseline,
         cloud_percent=_percent(properties, "eo:cloud_cover"),
         nodata_percent=_percent(properties, "s2:nodata_pixel_percentage"),
-        footprint=_footprint(item.get("geometry")),
+        footprint=footprint,
         assets=assets,
         is_offset_removed=removed,
     )
@@ -164,10 +169,33 @@ def _epsg(properties: Mapping[str, Any], tile: str | None) -> int:
         raise _FaultError("no CRS")
     try:
         epsg = int(code)
-        zone_of_epsg(epsg)
-    except (TypeError, ValueError, ConfigError) as err:
-        raise _FaultError("CRS is no UTM zone", code) from err
+        if not _is_utm(epsg):
+            _onto(epsg, 32631)
+    except (TypeError, ValueError, ProjError) as err:
+        raise _FaultError("CRS is not known", code) from err
     return epsg
+
+
+def _is_utm(epsg: int) -> bool:
+    try:
+        zone_of_epsg(epsg)
+    except ConfigError:
+        return False
+    return True
+
+
+def _utm_of(footprint: shapely.Geometry) -> int:
+    """Return the UTM zone onto which rasters of another CRS are resampled: that of the footprint's middle."""
+    middle = footprint.centroid
+    try:
+        return utm_epsg(middle.x, middle.y)
+    except ConfigError as err:
+        raise _FaultError("CRS is not known", "beyond UTM") from err
+
+
+@lru_cache(maxsize=64)
+def _onto(epsg: int, utm: int) -> Transformer:
+    return Transformer.from_crs(epsg, utm, always_xy=True)
 
 
 def _baseline(properties: Mapping[str, Any]) -> str | None:
@@ -246,13 +274,14 @@ def _linked_collection(item: Mapping[str, Any]) -> str:
 
 
 def _assets(
-    item: Mapping[str, Any], *, tile: str | None, epsg: int, bands: Sequence[str], base: str | None, offset: float | None
+    item: Mapping[str, Any], *, tile: str | None, epsg: int, own: int, bands: Sequence[str], base: str | None,
+    offset: float | None,
 ) -> dict[str, Asset]:  # fmt: skip
     given = item.get("assets")
     if not isinstance(given, Mapping):
         raise _FaultError("no assets")
     properties: Mapping[str, Any] = item["properties"]
-    around = (tile, epsg, offset, tuple(bands), repr([properties.get(n) for n in _GRID_OF_ITEM]))
+    around = (tile, epsg, own, offset, tuple(bands), repr([properties.get(n) for n in _GRID_OF_ITEM]))
     best: dict[str, tuple[tuple[bool, float, str], Asset]] = {}
     for key, fields in given.items():
         if (
@@ -269,7 +298,7 @@ def _assets(
             band = _band_of(key, fields)
             is_wanted = band is not None and (band in bands or band == SCL)
             _PATTERNS[mark] = (
-                _pattern(str(band), fields, properties, tile=tile, epsg=epsg, offset=offset)
+                _pattern(str(band), fields, properties, tile=tile, epsg=epsg, own=own, offset=offset)
                 if is_wanted
                 else None
             )
@@ -311,7 +340,7 @@ def _band_of(key: str, fields: Mapping[str, Any]) -> str | None:
 
 
 def _pattern(
-    band: str, fields: Mapping[str, Any], properties: Mapping[str, Any], *, tile: str | None, epsg: int,
+    band: str, fields: Mapping[str, Any], properties: Mapping[str, Any], *, tile: str | None, epsg: int, own: int,
     offset: float | None,
 ) -> Asset:  # fmt: skip
     """Return an asset without its address."""
@@ -329,7 +358,11 @@ def _pattern(
                 return source[key]
         return None
 
-    shape, transform = _grid(band, fields, properties, tile=tile, epsg=epsg)
+    warp = None
+    if own == epsg:
+        shape, transform = _grid(band, fields, properties, tile=tile, epsg=epsg)
+    else:
+        shape, transform, warp = _warped(band, fields, properties, own=own, epsg=epsg)
     dtype = told("data_type") or ("uint8" if band == SCL else "uint16")
     if dtype not in _DTYPES:
         raise _FaultError("data type is not known", f"{band}: {dtype}")
@@ -348,7 +381,7 @@ def _pattern(
     return Asset(
         band=band, href="", pixel_m=transform[0], shape=shape, transform=transform,
         dtype=dtype, nodata=0.0 if nodata is None else _nodata(nodata), scale=scale, offset=shift,
-        media_type=str(fields.get("type") or ""),
+        media_type=str(fields.get("type") or ""), warp=warp,
     )  # fmt: skip
 
 
@@ -368,14 +401,14 @@ def _address(href: str, base: str | None) -> str:
     return urljoin(base, href)
 
 
-def _grid(
-    band: str, fields: Mapping[str, Any], properties: Mapping[str, Any], *, tile: str | None, epsg: int
-) -> tuple[tuple[int, int], Affine]:
-    """Return shape and transform as the asset, else the item, else the tile's name has them."""
+def _raster(
+    band: str, fields: Mapping[str, Any], properties: Mapping[str, Any]
+) -> tuple[tuple[int, int], Affine] | None:
+    """Return shape and transform as the asset, else the item has them; None where neither does."""
     shape = fields.get("proj:shape") or properties.get("proj:shape")
     numbers = fields.get("proj:transform") or properties.get("proj:transform")
     if shape is None or numbers is None:
-        return _grid_of_tile(band, tile, epsg)
+        return None
     if len(shape) != 2 or len(numbers) not in (6, 9):
         raise _FaultError("grid cannot be read", band)
     height, width = (_number(n, "grid cannot be read") for n in shape)
@@ -384,11 +417,46 @@ def _grid(
         1 <= height <= _MAX_PX and 1 <= width <= _MAX_PX and height == int(height) and width == int(width)
     ):
         raise _FaultError("size of a raster is out of range", f"{band}: {height:g} x {width:g}")
-    if b or d or a <= 0 or e != -a:
+    if b or d or a <= 0 or e >= 0:
         raise _FaultError("raster is not north up with square pixels", f"{band}: {numbers}")
+    return (int(height), int(width)), (a, b, c, d, e, f)
+
+
+def _warped(
+    band: str, fields: Mapping[str, Any], properties: Mapping[str, Any], *, own: int, epsg: int
+) -> tuple[tuple[int, int], Affine, Warp]:
+    """Return the UTM grid onto which a raster of another CRS is resampled: its own pixels, from 60 m to 60 m within it."""
+    found = _raster(band, fields, properties)
+    if found is None:
+        raise _FaultError("no grid", band)
+    (height, width), (a, b, c, d, e, f) = found
+    west, south, east, north = _onto(own, epsg).transform_bounds(
+        c, f + e * height, c + a * width, f, densify_pts=21
+    )
+    if not all(math.isfinite(v) for v in (west, south, east, north)):
+        raise _FaultError("no grid", f"{band} has no place in EPSG:{epsg}")
+    left, top = math.ceil(west / SNAP_M) * SNAP_M, math.floor(north / SNAP_M) * SNAP_M
+    pixel = _GSD_M[band]
+    columns, rows = (int(v // SNAP_M * SNAP_M / pixel) for v in (east - left, top - south))
+    if not (1 <= rows <= _MAX_PX and 1 <= columns <= _MAX_PX):
+        raise _FaultError("size of a raster is out of range", f"{band}: {rows} x {columns}")
+    warp = Warp(epsg=own, shape=(height, width), transform=(a, b, c, d, e, f), to_epsg=epsg)
+    return (rows, columns), (pixel, 0.0, float(left), 0.0, -pixel, float(top)), warp
+
+
+def _grid(
+    band: str, fields: Mapping[str, Any], properties: Mapping[str, Any], *, tile: str | None, epsg: int
+) -> tuple[tuple[int, int], Affine]:
+    """Return shape and transform as the asset, else the item, else the tile's name has them."""
+    found = _raster(band, fields, properties)
+    if found is None:
+        return _grid_of_tile(band, tile, epsg)
+    a, _, _, _, e, _ = found[1]
+    if e != -a:
+        raise _FaultError("raster is not north up with square pixels", f"{band}: {found[1]}")
     if a != _GSD_M[band] and (a < FINEST_M or a % FINEST_M):
         raise _FaultError("pixels are no multiple of 10 m", f"{band}: {a:g}")
-    return (int(height), int(width)), (a, b, c, d, e, f)
+    return found
 
 
 def _grid_of_tile(band: str, tile: str | None, epsg: int) -> tuple[tuple[int, int], Affine]:

@@ -64,11 +64,13 @@ class _Taken:
 class _Trial:
     """The scenes of a season in their order, and how many may still be looked at.
 
-    One that cannot be read does not count: the result is the same as if the catalogue did not have it.
+    One that cannot be read does not count. Without a limit, the result is the same as if the catalogue did not have it; with
+    one, a scene whose classes can be read and whose bands cannot may have taken the turn of a later one.
     """
 
-    def __init__(self, candidates: Sequence[Candidate], most: int) -> None:
-        self._candidates, self._left, self._at = candidates, most, 0
+    def __init__(self, candidates: Sequence[Candidate], most: int | None) -> None:
+        self._candidates, self._at = candidates, 0
+        self._left = len(candidates) if most is None else most
 
     def next(self) -> Candidate | None:
         """Return the next scene; None where there are no more, or enough were looked at."""

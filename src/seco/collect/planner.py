@@ -159,6 +159,21 @@ class Planner:
             orders = [self._order[p.index] for p in group.places]
             yield from plan_places(group.places, self.search.scenes(whole), self.settings, orders=orders)
 
+    def in_turn(self, wave: Sequence[Place]) -> Iterator[PlacePlan]:
+        """Yield the plans of a wave in the order in which places are taken.
+
+        The first places, as many as are asked for, are all needed whatever becomes of each: they come tile by tile, so that
+        a scene's header is read once and its patches share blocks. The others stand in for those that fail, in their turn.
+        """
+        plans = self.plans(wave)
+        wanted = self.settings.num_places
+        if wanted is None:
+            yield from plans
+            return
+        turns = sorted(plans, key=lambda p: p.order)
+        yield from sorted((p for p in turns if p.order < wanted), key=lambda p: (p.tile or "", p.order))
+        yield from (p for p in turns if p.order >= wanted)
+
     def survey(self) -> Survey:
         """Plan all that will be needed if every pixel is as its metadata say, and count."""
         wanted = self.settings.num_places

@@ -11,9 +11,9 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import AsyncIterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import seco
 from seco.collect.catalogs import Catalog
 from seco.collect.faults import Patience
 from seco.collect.fetching import Fetching, opened
@@ -30,6 +30,14 @@ _MOST_BYTES = 512 * 2**20
 """Most bytes of patches that may wait here for their turn."""
 
 
+def own_version() -> str:
+    """Return the version of seco that runs here."""
+    try:
+        return version("seasonal-contrast")
+    except PackageNotFoundError:
+        return "not installed"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
     """What a worker needs to know of a collection; no secrets: keys come from each worker's own environment."""
@@ -38,7 +46,7 @@ class Job:
     catalog: Catalog
     bands: tuple[str, ...]
     patience: Patience
-    version: str = seco.__version__
+    version: str = dataclasses.field(default_factory=own_version)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,9 +102,9 @@ def fetch_on_worker(job: Job, plans: Sequence[PlacePlan]) -> _Done:
         ConfigError: the worker has another version of seco.
         FetchError: a host cannot be reached.
     """
-    if job.version != seco.__version__:
+    if job.version != own_version():
         raise ConfigError(
-            f"a worker has seco {seco.__version__}, this is {job.version}; install the same everywhere"
+            f"a worker has seco {own_version()}, this is {job.version}; install the same everywhere"
         )
     with _WORKERS_LOCK:
         name = repr(job)

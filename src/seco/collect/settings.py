@@ -51,8 +51,9 @@ class Collect:
     edge: Literal["whole", "pad"] = setting(
         "whole", "a patch that no tile holds whole: turn the place down, or pad with nodata"
     )
-    candidates: int = setting(
-        4, "most scenes to look at for a season of a place; unreadable ones do not count"
+    candidates: int | None = setting(
+        None,
+        "most scenes to look at for a season of a place; default: all, so that unreadable ones change nothing else",
     )
     search: Literal["auto", "tile", "box"] = setting(
         "auto", "search by tile, or by bounding boxes of groups of places; auto: what the catalogue can do"

@@ -39,7 +39,7 @@ def rate_flag(parser: argparse.ArgumentParser) -> None:
     """Add `--rate`."""
     parser.add_argument(
         "--rate", type=float, metavar="N",
-        help="windows (a band of a patch) a second to reckon with; default: as an earlier `seco collect` there was, else 100",
+        help="windows (a band of a patch) a second to reckon with; default: that of earlier calls there, else 100",
     )  # fmt: skip
 
 

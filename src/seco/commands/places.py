@@ -44,7 +44,8 @@ def places(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     reasons = ", ".join(f"{n:,} by {by}" for by, n in drawn.turned_down.items())
     print(f"{drawn.tried:,} candidates, of which turned down: {reasons or 'none'}")
     print(f"{args.out}: {made.num:,} places{f' and {spare:,} spare' if spare else ''}; map: {picture}")
-    print(f"next: seco collect --places {args.out}{f' --num {made.num}' if spare else ''}")
+    num = f" --num {made.num}" if spare else ""
+    print(f"next: seco collect --places {args.out}{num} --from 2023-01-01 --to 2024-12-31 --out patches.seco")
     if args.json:
         write_rows(args.json, rows)
     return 0

@@ -308,6 +308,15 @@ class LedgerWriter:
         """Places with patches so far, committed or not."""
         return self._marks[-1].num_places if self._marks else self.mark.num_places
 
+    def abandon(self) -> None:
+        """Forget all that was done, so that the next call begins anew, with other settings too; callers' own files stay."""
+        with disk_errors(self.out):
+            self._release()
+            for name in (_LEDGER, _MISSED):
+                (self._folder / name).unlink(missing_ok=True)
+            shutil.rmtree(self._folder / _PARTS, ignore_errors=True)
+            shutil.rmtree(self.partial / fmt.ARCHIVE_NAME, ignore_errors=True)
+
     def missed(self) -> list[dict[str, Any]]:
         """Return the lines of the list of what was missed."""
         if self._missed is not None:

@@ -235,7 +235,7 @@ def _unit(values: np.ndarray) -> np.ndarray:
 
 def _measure(
     score: np.ndarray, pairs: _Pairs, group: np.ndarray, num_draws: int, seed: int
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Return the area, and its 95% interval over drawn blocks; draws that leave nothing to compare do not count."""
     ranks = _Ranks(score, pairs.changed, pairs.stratum)
     found = {"value": ranks.auc(np.ones(len(score))), "ci_low": None, "ci_high": None}

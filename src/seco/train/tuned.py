@@ -6,6 +6,7 @@ Validation stops it and picks the weights; the test part is scored once, at the 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeVar
 
@@ -119,7 +120,7 @@ def _plain(options: Options) -> Options | None:
     """Return the settings of the probes that train no encoder; None without such. Rows do not tell the others of them."""
     probes = tuple(p for p in options.probes if p != FINETUNE)
     names = {f.name for f in dataclasses.fields(Training)}
-    usual = {f.name: f.default for f in dataclasses.fields(options) if f.name in names}
+    usual: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(options) if f.name in names}
     return dataclasses.replace(options, **(usual | {"probes": probes})) if probes else None
 
 
@@ -150,7 +151,7 @@ def _classes(task: str, store: FeatureStore, cases: Iterable[Case], options: Tun
         truth = case.train_labels[held]
         logits = _tuned(
             store, options, rows=case.train_rows[fit_part], targets=case.train_labels[fit_part].astype(np.int64),
-            held=case.train_rows[held], score=lambda found, truth=truth: accuracy(truth, found.argmax(1)),
+            held=case.train_rows[held], score=functools.partial(_accuracy, truth),
             test=case.test_rows, num_classes=len(case.classes), loss="softmax", seed=case.seed,
         )  # fmt: skip
         row, table = scorer.told(FINETUNE, OUTPUT, logits.argmax(1).astype(np.int64))
@@ -168,13 +169,21 @@ def _sets(
         truth = case.held_targets
         logits = _tuned(
             store, options, rows=case.train_rows, targets=case.train_targets.astype(np.float32), held=case.held_rows,
-            score=lambda found, truth=truth: LabelScores(truth, found).micro(), test=case.test_rows,
+            score=functools.partial(_micro, truth), test=case.test_rows,
             num_classes=len(case.classes), loss="multilabel", seed=case.seed,
         )  # fmt: skip
         found, table = scorer.told(FINETUNE, OUTPUT, logits, logits > 0)
         rows += [*scorer.baseline(), *found]
         tables.append(table)
     return gather(rows, tables, options, dataset=store.dataset.path)
+
+
+def _accuracy(truth: np.ndarray, logits: np.ndarray) -> float:
+    return accuracy(truth, logits.argmax(1))
+
+
+def _micro(truth: np.ndarray, logits: np.ndarray) -> float:
+    return LabelScores(truth, logits).micro()
 
 
 def _tuned(

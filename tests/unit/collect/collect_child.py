@@ -48,7 +48,8 @@ def settings(places: Path, catalog: Path, **changed) -> Collect:
 
 def take(planet: Path, catalog: Path, out: Path, **changed):
     """Collect from a planet's catalogue, impatiently."""
-    return collect(settings(planet / "places.csv", catalog, **changed), out, patience=PATIENT)
+    places = changed.pop("places", planet / "places.csv")
+    return collect(settings(places, catalog, **changed), out, patience=PATIENT)
 
 
 def contents(out: Path) -> dict[str, bytes]:

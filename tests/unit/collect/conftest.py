@@ -231,8 +231,7 @@ def planet(tmp_path_factory):
         points=places, first=child.FIRST, last=child.LAST, tile_px=1098, revisit_days=20, render=True, jobs=1, static="no",
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        bands = {b: child.PIXEL_M[b] for b in (*child.BANDS, "SCL")}
-        patch.setattr("seco.planet.catalogue.making.PIXEL_M", bands)
+        patch.setattr("seco.planet.catalogue.making.BANDS", child.BANDS)
         make_scenes(scenes, root / "planet", read=child.read)
     return root
 

@@ -37,7 +37,8 @@ def test_files_and_folders(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nope", "ftp://e.org", "file:///etc/passwd", "https://", "/etc/passwd", "http://user:secret@e.org/v1"]
+    "text", ["", "nope", "ftp://e.org", "file:///etc/passwd", "https://", "/etc/passwd", "http://user:secret@e.org/v1",
+     "https://e.org/v1?key=secret", "https://e.org/v1#secret"]
 )  # fmt: skip
 def test_what_is_no_catalogue(text):
     with pytest.raises(CatalogError) as caught:

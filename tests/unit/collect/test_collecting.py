@@ -274,15 +274,18 @@ def test_expired_signatures_are_asked_anew(planet, served, tmp_path, clean, monk
 
 def test_private_addresses_are_refused_unless_allowed(planet, served, tmp_path):
     catalog, server = served()
-    with pytest.raises(DatasetError, match="unreadable: refused"):
+    with pytest.raises(DatasetError, match=r"unreadable: refused.*--hosts private"):
         take(planet, catalog, tmp_path / "d.seco", hosts="public")
     assert server.stats["requests"] == 0
+    # What was wrong is mended on the same folder.
+    assert take(planet, catalog, tmp_path / "d.seco").num_places > 0
 
 
 def test_nothing_found_is_one_clear_error(planet, served, tmp_path):
     catalog, _ = served()
     with pytest.raises(DatasetError, match="no place gave a patch"):
         take(planet, catalog, tmp_path / "d.seco", max_cloud=0.0)
+    assert take(planet, catalog, tmp_path / "d.seco").num_places > 0, "other settings begin anew"
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,19 @@ def test_places_that_lack_a_season_are_replaced(make, catalog, places, tmp_path)
     assert dataclasses.replace(again.survey(), dropped=survey.dropped) == survey
 
 
+def test_places_that_are_needed_anyway_come_tile_by_tile(make, catalog, places, tmp_path):
+    one = planner(make, catalog, places, tmp_path, num_places=12, incomplete="keep")
+    (wave, *_) = one.waves()
+    plans = list(one.in_turn(wave))
+    core = plans[:12]
+    assert sorted(p.order for p in core) == list(range(12))
+    tiles = [p.tile for p in core if p.tile]
+    assert tiles == sorted(tiles)
+    assert len(set(tiles)) == 2
+    assert [p.order for p in core] != sorted(p.order for p in core)
+    assert [p.order for p in plans[12:]] == list(range(12, len(wave)))
+
+
 def test_later_waves_search_nothing_again(make, catalog, places, tmp_path, fake_api):
     fake_api.items, fake_api.page = json.loads(catalog.read_text())["features"], 1000
     one = Planner(

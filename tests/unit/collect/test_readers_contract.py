@@ -158,6 +158,86 @@ def test_jpeg_2000(tmp_path):
         np.testing.assert_array_equal(pixels, wanted(tmp_path / "a.jp2", window(name)))
 
 
+@pytest.mark.parametrize("epsg", [4326, 3035])
+def test_rasters_of_another_crs_are_resampled_onto_utm(tmp_path, make, epsg):
+    """An item that is not in UTM is parsed, planned and cut; every window equals the plain way."""
+    from pyproj import Transformer
+    from rasterio.warp import transform_bounds
+
+    from seco.collect.parse import parse_item
+    from seco.collect.plan import plan_places
+
+    place = make.place(50_000, 50_000)
+    bounds = transform_bounds(
+        "EPSG:4326", f"EPSG:{epsg}", place.lon - 0.05, place.lat - 0.04, place.lon + 0.05, place.lat + 0.04
+    )
+    step = 1e-4 if epsg == 4326 else 10.0
+    height, width = (int((b - a) / step) for a, b in ((bounds[1], bounds[3]), (bounds[0], bounds[2])))
+    transform = from_origin(bounds[0], bounds[3], step, step)
+    rng = np.random.default_rng(0)
+    across, down = np.meshgrid(np.arange(width), np.arange(height))
+    smooth = 4000 + 2000 * np.sin(across / 15) * np.cos(down / 20) + rng.integers(0, 20, (height, width))
+    bands = {"B04": smooth.astype(np.uint16)}
+    bands["SCL"] = rng.integers(2, 8, (height, width)).astype(np.uint8)
+    bands["B04"][:, : width // 3] = 0  # not seen
+    assets = {}
+    for name, pixels in bands.items():
+        with rasterio.open(
+            tmp_path / f"{name}.tif", "w", driver="GTiff", height=height, width=width, count=1, dtype=pixels.dtype,
+            crs=f"EPSG:{epsg}", transform=transform, nodata=0, tiled=True, blockxsize=128, blockysize=128,
+        ) as out:  # fmt: skip
+            out.write(pixels, 1)
+        assets[name] = {"href": f"./{name}.tif", "type": "image/tiff"}
+    (item,) = make.items("31UFQ", last="2023-01-06")[:1]
+    west, south, east, north = place.lon - 0.045, place.lat - 0.035, place.lon + 0.045, place.lat + 0.035
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    properties = {
+        **item["properties"], "proj:epsg": epsg, "proj:shape": [height, width], "proj:transform": list(transform)[:6],
+        "s2:nodata_pixel_percentage": 30.0,
+    }  # fmt: skip
+    item = {
+        **item,
+        "assets": assets,
+        "properties": properties,
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+    }
+    scene = parse_item(item, catalog="k", bands=("B04",), base=str(tmp_path / "items.json"))
+    assert scene.epsg == 32631
+    days = {"first": scene.day, "last": scene.day, "seasons": 1, "size": 264}
+    (plan,) = plan_places([place], [scene], make.collect(**days))
+    (candidate,) = plan.seasons[0].candidates
+    for name in bands:
+        asset_ = Asset.from_json(scene.assets[name].to_json())
+        assert asset_.warp is not None
+        assert not rasters.find("cog").suits(asset_)
+        cut = candidate.window.pixels(asset_)
+        (found,) = read(tmp_path, asset_, cut)
+        # The plain way: each pixel's centre, projected, and the source's pixels around it.
+        a, _, left, _, e, top = candidate.window.transform(asset_.pixel_m)
+        x, y = np.meshgrid(np.arange(found.shape[1]) + 0.5, np.arange(found.shape[0]) + 0.5)
+        to_source = Transformer.from_crs(32631, epsg, always_xy=True)
+        sx, sy = to_source.transform(left + a * x, top + e * y)
+        column, row = (sx - bounds[0]) / step, (bounds[3] - sy) / step
+        if name == "SCL":
+            wanted_ = bands[name][row.astype(int), column.astype(int)]
+            assert (found == wanted_).mean() > 0.999
+        else:
+            c, r = np.floor(column - 0.5).astype(int), np.floor(row - 0.5).astype(int)
+            u, v = column - 0.5 - c, row - 0.5 - r
+            four = [bands[name][r + i, c + j].astype(float) for i in (0, 1) for j in (0, 1)]
+            whole = np.logical_and.reduce([f > 0 for f in four])
+            wanted_ = (four[0] * (1 - u) + four[1] * u) * (1 - v) + (four[2] * (1 - u) + four[3] * u) * v
+            assert 0.5 < whole.mean() < 1
+            # GDAL widens the kernel a little where a step is more than a pixel of the source.
+            error = np.abs(found - wanted_)[whole]
+            assert np.median(error) < 10
+            assert np.corrcoef(found[whole], wanted_[whole])[0, 1] > 0.999
+            assert ((found == 0) == ~np.logical_or.reduce([f > 0 for f in four])).mean() > 0.98
+    wrong = dataclasses.replace(asset_, warp=dataclasses.replace(asset_.warp, epsg=3857))
+    with pytest.raises(PixelFault, match="CRS is"):
+        read(tmp_path, wrong, cut)
+
+
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize(
     ("changed", "what"),

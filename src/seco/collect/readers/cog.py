@@ -23,6 +23,10 @@ GAP_BYTES = 16 * 1024
 """Ranges with no more than this between them are asked for as one."""
 MAX_BLOCKS = 4096
 """Most blocks of one window."""
+MAX_BLOCKS_PX = 2**27
+"""Most pixels in all blocks of one window."""
+_SLACK_BYTES = 64 * 1024
+"""A compressed block may be so much larger than its pixels."""
 _COMPRESSIONS = (
     Compression.Uncompressed, Compression.Deflate, Compression.OldDeflate, Compression.LZW, Compression.ZSTD,
 )  # fmt: skip
@@ -34,8 +38,8 @@ _KINDS = {
 
 
 def suits(asset: Asset) -> bool:
-    """Whether a raster is one for this reader: anything but JPEG 2000, until its header says otherwise."""
-    return not asset.is_jpeg2000
+    """Whether a raster is one for this reader: neither JPEG 2000 nor to be resampled; its header may say otherwise."""
+    return not asset.is_jpeg2000 and asset.warp is None
 
 
 async def open(asset: Asset, wire: Wire) -> Cog:  # noqa: A001 - the name of the contract
@@ -105,10 +109,16 @@ class Cog:
         height, width = self._block
         rows = range(inside.row // height, (inside.row + inside.height - 1) // height + 1)
         columns = range(inside.column // width, (inside.column + inside.width - 1) // width + 1)
-        if len(rows) * len(columns) > MAX_BLOCKS:
-            raise PixelFault("too-large", self._host, f"a window of {len(rows) * len(columns)} blocks")
+        num = len(rows) * len(columns)
+        if num > MAX_BLOCKS or num * height * width > MAX_BLOCKS_PX:
+            raise PixelFault("too-large", self._host, f"a window of {num} blocks of {width} x {height} px")
         # Blocks of no bytes are left out of sparse files: nodata.
         wanted = [(c, r) for r in rows for c in columns if self._sizes[r * self._across + c]]
+        most = height * width * np.dtype(self._asset.dtype).itemsize * 9 // 8 + _SLACK_BYTES
+        if any(self._sizes[r * self._across + c] > most for c, r in wanted):
+            raise PixelFault(
+                "too-large", self._host, f"a block of more bytes than the {most} that its pixels need"
+            )
         out = np.full((inside.height, inside.width), fill, self._asset.dtype)
         for (column, row), block in zip(wanted, await self._blocks(wanted), strict=True):
             top, left = row * height - inside.row, column * width - inside.column

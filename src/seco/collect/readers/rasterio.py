@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 import functools
 import io
 from collections import OrderedDict
@@ -18,7 +19,7 @@ from seco.collect.readers.base import check_header, clip
 from seco.collect.wire import Wire
 from seco.errors import FetchError
 
-HELP = "GeoTIFF and JPEG 2000 of any compression, one window at a time, by rasterio (GDAL)"
+HELP = "GeoTIFF and JPEG 2000 of any compression and CRS, one window at a time, by rasterio (GDAL)"
 PREFERENCE = 90
 
 NUM_THREADS = 8
@@ -39,8 +40,8 @@ async def open(asset: Asset, wire: Wire) -> Picture:  # noqa: A001 - the name of
     # rasterio keeps what it knows of openers in the context: a raster is opened and closed in the same one.
     context = contextvars.copy_context()
     loop = asyncio.get_running_loop()
-    source = await loop.run_in_executor(_threads(), context.run, _open, asset, file, host)
-    return Picture(asset, source, file, host, context)
+    opened = await loop.run_in_executor(_threads(), context.run, _open, asset, file, host)
+    return Picture(asset, opened, file, host, context)
 
 
 @functools.lru_cache(maxsize=1)
@@ -49,7 +50,7 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="gdal")
 
 
-def _open(asset: Asset, file: _File, host: str) -> Any:
+def _open(asset: Asset, file: _File, host: str) -> list[Any]:
     import rasterio
     from rasterio.errors import RasterioError
 
@@ -65,16 +66,41 @@ def _open(asset: Asset, file: _File, host: str) -> Any:
         raise file.fault or PixelFault("unsupported", host, " ".join(str(err).split())[:160]) from err
     try:
         _check(asset, source, host)
+        return [source, *_resampled(asset, source)]
     except PixelFault:
         source.__exit__(None, None, None)
         raise
-    return source
+
+
+def _resampled(asset: Asset, source: Any) -> list[Any]:
+    """Return a view of a raster on the asset's grid, where it is on another: classes by the nearest pixel."""
+    if asset.warp is None:
+        return []
+    from rasterio.enums import Resampling
+    from rasterio.transform import Affine
+    from rasterio.vrt import WarpedVRT
+
+    fill = asset.nodata if asset.nodata is not None else 0
+    # As good as no tolerance (rasterio takes no 0): with one, a pixel would depend on the block that it was made with.
+    return [
+        WarpedVRT(
+            source, tolerance=1e-6, crs=f"EPSG:{asset.warp.to_epsg}", transform=Affine(*asset.transform),
+            width=asset.shape[1], height=asset.shape[0], src_nodata=fill, nodata=fill,
+            resampling=Resampling.nearest if asset.band == "SCL" else Resampling.bilinear,
+        )
+    ]  # fmt: skip
 
 
 def _check(asset: Asset, source: Any, host: str) -> None:
     if source.count != 1:
         raise PixelFault("unsupported", host, f"{source.count} bands in one file")
     transform = source.transform
+    if asset.warp is not None:
+        if source.crs is None or source.crs.to_epsg() != asset.warp.epsg:
+            raise PixelFault(
+                "mismatch", host, f"CRS is {source.crs}, and the catalogue says EPSG:{asset.warp.epsg}"
+            )
+        asset = dataclasses.replace(asset, shape=asset.warp.shape, transform=asset.warp.transform)
     check_header(
         asset, host=host, shape=source.shape, dtype=source.dtypes[0], corner=(transform.c, transform.f),
         pixel=(transform.a, -transform.e),
@@ -85,9 +111,9 @@ class Picture:
     """A raster that GDAL has opened; one window at a time."""
 
     def __init__(
-        self, asset: Asset, source: Any, file: _File, host: str, context: contextvars.Context
+        self, asset: Asset, opened: list[Any], file: _File, host: str, context: contextvars.Context
     ) -> None:
-        self._asset, self._source, self._file, self._host = asset, source, file, host
+        self._asset, self._opened, self._file, self._host = asset, opened, file, host
         self._context = context
         self._lock = asyncio.Lock()
 
@@ -104,7 +130,8 @@ class Picture:
 
     def __del__(self) -> None:
         # No reads are left: each holds the raster.
-        self._context.run(self._source.__exit__, None, None, None)
+        for one in reversed(self._opened):
+            self._context.run(one.__exit__, None, None, None)
 
     def _read(self, inside: PixelWindow) -> np.ndarray:
         import rasterio
@@ -115,7 +142,7 @@ class Picture:
             self._file.fault = None
             try:
                 where = Window(inside.column, inside.row, inside.width, inside.height)
-                pixels: np.ndarray = self._source.read(1, window=where)
+                pixels: np.ndarray = self._opened[-1].read(1, window=where)
             except (RasterioError, OSError, ValueError) as err:
                 raise self._file.fault or PixelFault(
                     "corrupt", self._host, " ".join(str(err).split())[:160]
