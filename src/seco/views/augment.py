@@ -1,13 +1,14 @@
-"""Batched views: a view is two resampling matrices (crop, flip, blur) and one colour matrix (jitter, grey, normalise).
+"""Batched views: a view is two resamplings (crop, flip, blur) and one colour matrix (jitter, grey, normalise).
 
 Everything spatial that SeCo does is separable and linear, and everything it does to colour is affine a pixel, so a view
-of an image X (bands, h, w) is  A (R_y X R_x^T) + b  with small matrices of its own. Where this differs from the PIL
+of an image X (bands, h, w) is  A (R_y X R_x^T) + b  with small maps of its own. Where this differs from the PIL
 original: nothing is clipped to 0-255 between steps, and hue turns the chroma plane of YIQ instead of HSV's hexagon.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -21,12 +22,17 @@ from seco.errors import ConfigError
 from seco.sensors.bands import Band
 from seco.views.draws import uniforms
 from seco.views.nodata import nodata_numbers
+from seco.views.resample import Taps, resampling_taps, weighted_rows
 
 NUM_DRAWS = 24
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green, blue in grey (ITU-R BT.601), as PIL and torchvision use them."""
 TINY = 1e-6
 """Widths and deviations below this share of the mean (of 1, if the mean is less) count as none: they are rounding."""
+CHUNK = 1_000_000
+"""Stored numbers that a CPU takes through a whole view at a time: as floats they stay in its cache from step to step."""
+FEW_BANDS = 4
+"""Up to so many bands are put side by side one by one: a loop over the bands of each pixel would be too short."""
 JITTER_OPS = ("brightness", "contrast", "saturation", "hue")
 
 
@@ -142,36 +148,6 @@ def _crops(augment: Augment, px: int, u: np.ndarray) -> tuple[np.ndarray, np.nda
     return top, left, height, width
 
 
-def resampling_matrix(
-    start: Tensor, length: Tensor, *, size: int, out_px: int, flip: Tensor | None = None
-) -> Float[Tensor, "batch out size"]:
-    """Return matrices that crop [start, start + length) of `size` pixels and resize it to `out_px`.
-
-    Bilinear, antialiased when shrinking, edges of the crop repeated by renormalising: PIL's definition of the filter.
-    """
-    scale = length.float() / out_px
-    support = scale.clamp(min=1.0)
-    i = torch.arange(out_px, device=start.device, dtype=torch.float32)
-    centre = start.float()[:, None] + (i + 0.5) * scale[:, None]
-    j = torch.arange(size, device=start.device, dtype=torch.float32) + 0.5
-    weight = (1 - (j - centre[..., None]).abs() / support[:, None, None]).clamp(min=0)
-    inside = (j > start[:, None]) & (j < (start + length)[:, None])
-    weight = weight * inside[:, None, :]
-    weight = weight / weight.sum(-1, keepdim=True)
-    if flip is not None:
-        weight = torch.where(flip[:, None, None], weight.flip(1), weight)
-    return weight
-
-
-def blur_matrix(sigma: Tensor, *, size: int) -> Float[Tensor, "batch size size"]:
-    """Return matrices of a Gaussian blur along one axis, cut at three deviations; identity where sigma is 0."""
-    j = torch.arange(size, device=sigma.device, dtype=torch.float32)
-    distance = (j[:, None] - j[None, :]).abs()
-    s = sigma.float()[:, None, None].clamp(min=1e-3)
-    weight = torch.exp(-0.5 * (distance / s) ** 2) * (distance <= torch.ceil(3 * s))
-    return weight / weight.sum(-1, keepdim=True)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ColourSpace:
     """How stored numbers relate to the 0-1 range in which jitter is defined, and to what the encoder sees.
@@ -192,9 +168,16 @@ class ColourSpace:
     chroma: tuple[int, int, int] | None
     nodata: Tensor | None
 
+    @functools.cached_property
+    def numbers(self) -> dict[str, np.ndarray]:
+        """All but nodata as float64 on the host, fetched from the device once."""
+        names = ("low", "high", "mean", "std", "grey")
+        return {k: getattr(self, k).cpu().numpy().astype(np.float64) for k in names}
+
     def to(self, device: torch.device) -> ColourSpace:
         """Return it on another device."""
-        tensors: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        tensors: dict[str, Any] = {k: v.to(device) for k, v in fields.items() if isinstance(v, Tensor)}
         return dataclasses.replace(self, **tensors)
 
 
@@ -236,62 +219,71 @@ def colour_space(
     return ColourSpace(**tensors, chroma=chroma, nodata=nodata_numbers(bands))
 
 
-def _hue_rotation(turns: Tensor) -> Float[Tensor, "batch 3 3"]:
+YIQ = np.array([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
+"""Luma and the two axes of colour (NTSC 1953) of red, green, blue."""
+
+
+def _hue_rotation(turns: Float[np.ndarray, " batch"]) -> Float[np.ndarray, "batch 3 3"]:
     """Return RGB matrices that turn hue by a share of the circle: a rotation of the I-Q plane of YIQ."""
-    luma = torch.tensor(LUMA, device=turns.device)
-    to_yiq = torch.stack(
-        [
-            luma,
-            torch.tensor([0.5959, -0.2746, -0.3213]).to(luma),
-            torch.tensor([0.2115, -0.5227, 0.3112]).to(luma),
-        ]
-    )
-    cos, sin = torch.cos(2 * math.pi * turns), torch.sin(2 * math.pi * turns)
-    rotation = torch.zeros(len(turns), 3, 3, device=turns.device)
+    cos, sin = np.cos(2 * math.pi * turns), np.sin(2 * math.pi * turns)
+    rotation = np.zeros((len(turns), 3, 3))
     rotation[:, 0, 0] = 1
-    rotation[:, 1, 1] = cos
-    rotation[:, 1, 2] = -sin
-    rotation[:, 2, 1] = sin
-    rotation[:, 2, 2] = cos
-    return torch.linalg.inv(to_yiq) @ rotation @ to_yiq
+    rotation[:, 1, 1], rotation[:, 1, 2] = cos, -sin
+    rotation[:, 2, 1], rotation[:, 2, 2] = sin, cos
+    return np.linalg.inv(YIQ) @ rotation @ YIQ
 
 
-def colour_matrix(
-    space: ColourSpace, parameters: Parameters, mean: Float[Tensor, "batch bands"]
-) -> tuple[Float[Tensor, "batch bands bands"], Float[Tensor, "batch bands"]]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ColourMap:
+    """What becomes of the colours of a sample: matrix @ x + of_mean @ (mean of the image) + offset."""
+
+    matrix: Float[Tensor, "batch bands bands"]
+    of_mean: Float[Tensor, "batch bands bands"]
+    offset: Float[Tensor, "batch bands"]
+
+    def __getitem__(self, part: slice) -> ColourMap:
+        """Return the maps of some of the samples."""
+        return ColourMap(**{k: v[part] for k, v in vars(self).items()})
+
+    def offset_for(self, mean: Float[Tensor, "batch bands"]) -> Float[Tensor, "batch bands"]:
+        """Return what is added to images of this mean."""
+        return self.offset + (self.of_mean @ mean[..., None])[..., 0]
+
+
+def colour_map(space: ColourSpace, parameters: Parameters) -> ColourMap:
     """Fold stretch, jitter in its drawn order, greyscale and normalisation into one affine map a sample.
 
-    Args:
-        mean: mean of each image in stored units, which contrast turns around.
+    The mean of the image, which contrast turns around, is left open: what becomes of it is linear too.
     """
-    device = mean.device
-    num, num_bands = mean.shape
-    eye = torch.eye(num_bands, device=device)
-    width = space.high - space.low
-    matrix = torch.diag(1 / width).expand(num, -1, -1)
-    offset = (-space.low / width).expand(num, -1)
-    factors = torch.from_numpy(parameters.jitter).to(device, torch.float32)
-    order = torch.from_numpy(parameters.jitter_order).to(device)
-    to_grey = space.grey.expand(num_bands, -1)
-    hue = eye.repeat(num, 1, 1)
-    if space.chroma is not None:
-        at = torch.tensor(space.chroma, device=device)
-        hue[:, at[:, None], at[None, :]] = _hue_rotation(factors[:, 3])
-    for slot in range(4 if parameters.jittered.any() else 0):
-        op = order[:, slot]
-        factor = factors.gather(1, op[:, None])[:, 0]
-        scaled = factor[:, None, None] * eye
-        saturated = scaled + (1 - factor)[:, None, None] * to_grey
-        step = torch.where((op == 2)[:, None, None], saturated, scaled)
-        step = torch.where((op == 3)[:, None, None], hue, step)
-        grey_mean = ((matrix @ mean[..., None])[..., 0] + offset) @ space.grey
-        add = torch.where(op == 1, (1 - factor) * grey_mean, torch.zeros_like(factor))
-        matrix, offset = step @ matrix, (step @ offset[..., None])[..., 0] + add[:, None]
-    grey = torch.from_numpy(parameters.grey).to(device)[:, None, None]
-    to_grey = torch.where(grey, to_grey, eye)
-    matrix, offset = to_grey @ matrix, (to_grey @ offset[..., None])[..., 0]
-    scale = width / space.std
-    return scale[:, None] * matrix, scale * offset + (space.low - space.mean) / space.std
+    low, high, mean, std, grey = space.numbers.values()
+    num, num_bands = len(parameters.top), len(low)
+    eye, width = np.eye(num_bands), high - low
+    # Columns: of the pixel, of the image's mean, of 1.
+    start = np.concatenate([eye / width, np.zeros_like(eye), (-low / width)[:, None]], 1)
+    whole = np.broadcast_to(start, (num, *start.shape))
+    to_grey = np.broadcast_to(grey, (num_bands, num_bands))
+    if parameters.jittered.any():
+        factors = parameters.jitter[:, :, None, None]
+        scaled = factors[:, :2] * eye
+        saturated = factors[:, 2] * eye + (1 - factors[:, 2]) * to_grey
+        turned = np.broadcast_to(eye, (num, *eye.shape)).copy()
+        if space.chroma is not None:
+            turned[:, np.array(space.chroma)[:, None], space.chroma] = _hue_rotation(parameters.jitter[:, 3])
+        steps = np.concatenate([scaled, saturated[:, None], turned[:, None]], 1)
+        for slot in range(4):
+            op = parameters.jitter_order[:, slot]
+            # Contrast adds a share of the grey of the image's mean so far: what the pixel's columns make of it.
+            seen = grey @ whole
+            seen[:, num_bands:-1] += seen[:, :num_bands]
+            seen[:, :num_bands] = 0
+            fade = np.where(op == JITTER_OPS.index("contrast"), 1 - parameters.jitter[:, 1], 0.0)
+            whole = steps[np.arange(num), op] @ whole + (fade[:, None] * seen)[:, None]
+    whole = np.where(parameters.grey[:, None, None], to_grey @ whole, whole)
+    whole = (width / std)[:, None] * whole
+    whole[..., -1] += (low - mean) / std
+    found = torch.from_numpy(whole).to(space.low.device, torch.float32)
+    matrix, of_mean, offset = found.split([num_bands, num_bands, 1], 2)
+    return ColourMap(matrix=matrix.contiguous(), of_mean=of_mean, offset=offset[..., 0])
 
 
 def make_view(
@@ -314,33 +306,72 @@ def make_view(
     Returns:
         Normalised float32 in channels-last layout.
     """
-    device = pixels.device
-    px = pixels.shape[-1]
-
-    def tensor(a: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(a)).to(device)
-
-    rows = resampling_matrix(tensor(parameters.top), tensor(parameters.height), size=px, out_px=out_px)
-    cols = resampling_matrix(
-        tensor(parameters.left),
-        tensor(parameters.width),
-        size=px,
-        out_px=out_px,
-        flip=tensor(parameters.flip),
+    num, num_bands, px = pixels.shape[:3]
+    before, after = (parameters.sigma, None) if order == "augment-crop" else (None, parameters.sigma)
+    shared: dict[str, Any] = {"size": px, "out_px": out_px, "blur_before": before, "blur_after": after}
+    rows = resampling_taps(parameters.top, parameters.height, device=pixels.device, **shared)
+    cols = resampling_taps(
+        parameters.left, parameters.width, device=pixels.device, flip=parameters.flip, **shared
     )
-    if (parameters.sigma > 0).any():
-        sigma = tensor(parameters.sigma)
-        if order == "augment-crop":
-            blur = blur_matrix(sigma, size=px)
-            rows, cols = rows @ blur, cols @ blur
-        else:
-            blur = blur_matrix(sigma, size=out_px)
-            rows, cols = blur @ rows, blur @ cols
+    colours = colour_map(space, parameters)
+    made = torch.empty(
+        num, num_bands, out_px, out_px, device=pixels.device, memory_format=torch.channels_last
+    )
+    around: Contrast = "patch" if order == "augment-crop" else "crop"
+    if not _sums_rows(pixels.device):
+        _by_matrices(pixels, rows, cols, colours, made, contrast=around)
+        return made
+    some = max(1, CHUNK // (num_bands * px * px))
+    for at in range(0, num, some):
+        part = slice(at, at + some)
+        contrast: Contrast = around if parameters.jittered[part].any() else "none"
+        _by_rows(pixels[part], rows[part], cols[part], colours[part], made[part], contrast=contrast)
+    return made
+
+
+Contrast = Literal["patch", "crop", "none"]
+"""Whose mean contrast turns around; none where nothing is jittered."""
+
+
+def _sums_rows(device: torch.device) -> bool:
+    """Say whether a device takes sums of rows; others multiply matrices faster than they gather."""
+    return device.type == "cpu"
+
+
+def _by_matrices(
+    pixels: Tensor, rows: Taps, cols: Taps, colours: ColourMap, into: Tensor, *, contrast: Contrast
+) -> None:
+    """Make views by dense products, which accelerators are made for."""
+    px = pixels.shape[-1]
     x = pixels.float()
-    num, num_bands = x.shape[:2]
-    y = torch.bmm(x.reshape(num, num_bands * px, px), cols.mT).view(num, num_bands, px, out_px)
-    y = torch.matmul(rows[:, None], y)
-    mean = x.mean((2, 3)) if order == "augment-crop" else y.mean((2, 3))
-    matrix, offset = colour_matrix(space, parameters, mean)
-    flat = torch.baddbmm(offset[..., None], matrix, y.reshape(num, num_bands, out_px * out_px))
-    return flat.view(num, num_bands, out_px, out_px).contiguous(memory_format=torch.channels_last)
+    y = torch.matmul(torch.matmul(rows.dense(px)[:, None], x), cols.dense(px)[:, None].mT)
+    offset = colours.offset_for((x if contrast == "patch" else y).mean((2, 3)))
+    into.copy_(torch.baddbmm(offset[..., None], colours.matrix, y.flatten(2)).view_as(y))
+
+
+def _by_rows(
+    pixels: Tensor, rows: Taps, cols: Taps, colours: ColourMap, into: Tensor, *, contrast: Contrast
+) -> None:
+    """Make views by weighted sums of rows, which are short where matrices are long.
+
+    Layouts follow what is summed: the axis that is resampled comes first, all else of it lies in a row.
+    """
+    num, num_bands, px, _ = pixels.shape
+    out_px = into.shape[-1]
+    x = torch.empty(num, px, num_bands, px).copy_(pixels.transpose(1, 2))
+    y = weighted_rows(x.flatten(2), rows).view(num, out_px, num_bands, px)
+    offset = colours.offset
+    if contrast != "none":
+        mean = x.mean((1, 3)) if contrast == "patch" else cols.mean_of(y.mean(1))
+        offset = colours.offset_for(mean)
+    # Weights of a resampling sum to 1, so colours may be changed between its halves, where a band's pixels lie in a row.
+    each_row = colours.matrix[:, None].expand(-1, out_px, -1, -1).flatten(0, 1)
+    y = torch.bmm(each_row, y.flatten(0, 1)).view_as(y)
+    if num_bands > FEW_BANDS:
+        z = weighted_rows(y.permute(0, 3, 1, 2).reshape(num, px, -1), cols)
+        z = z.view(num, out_px, out_px, num_bands).permute(0, 3, 2, 1)
+        torch.add(z, offset[..., None, None], out=into)
+        return
+    z = weighted_rows(y.permute(0, 3, 2, 1).reshape(num, px, -1), cols).view(num, out_px, num_bands, out_px)
+    for band in range(num_bands):
+        torch.add(z[:, :, band].mT, offset[:, band, None, None], out=into[:, band])

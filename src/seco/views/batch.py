@@ -76,4 +76,8 @@ class Viewer:
         if self.space.nodata is None and not seasons.is_floating_point():
             return seasons
         pixels = seasons.float()
-        return torch.where(unmeasured(pixels, self.space.nodata), self.space.mean[:, None, None], pixels)
+        if seasons.is_floating_point() or self.space.nodata is None:
+            empty = unmeasured(pixels, self.space.nodata)
+        else:
+            empty = pixels == self.space.nodata[:, None, None]
+        return torch.where(empty, self.space.mean[:, None, None], pixels)
