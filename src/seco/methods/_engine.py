@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seco.config import setting
 from seco.errors import CheckpointError, ConfigError, TrainingError
 from seco.methods._contract import Setup
-from seco.nets.contrast import KeyGroups, MomentumContrast
+from seco.nets.contrast import KeyGroups, KeyNorm, MomentumContrast
 from seco.nets.devices import autocast
 from seco.nets.schedule import cosine
 from seco.views.plan import Negatives, Siblings, ViewPlan
@@ -47,6 +47,11 @@ class Options:
     group_size: int | None = setting(
         None,
         "keys a batch-norm group; default: half the batch, at most 64, so that shuffling parts companions",
+    )
+    key_norm: KeyNorm = setting(
+        "batch",
+        "what normalises keys: the statistics of their batch-norm group (as the original), or running ones that follow the "
+        "query's as the weights do, without groups (ema: EMAN, Cai et al. 2021)",
     )
     optimiser: Literal["adamw", "sgd"] = setting("adamw", "AdamW, or SGD with momentum (the paper)")
     lr: float | None = setting(
@@ -114,10 +119,15 @@ def learning_rate(options: Options, *, step: int, num_steps: int) -> float:
 def _optimiser(options: Options, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     assert options.lr is not None
     assert options.weight_decay is not None
+    # Fused: one pass over weights and their state in place of a dozen, each of which is bound by memory.
     if options.optimiser == "adamw":
-        return torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay)
+        return torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay, fused=True)
     return torch.optim.SGD(
-        parameters, lr=options.lr, momentum=options.sgd_momentum, weight_decay=options.weight_decay
+        parameters,
+        lr=options.lr,
+        momentum=options.sgd_momentum,
+        weight_decay=options.weight_decay,
+        fused=True,
     )
 
 
@@ -137,7 +147,8 @@ class ContrastMethod:
         self.net = MomentumContrast(
             backbone=setup.backbone, feature_dim=setup.feature_dim, plan=plan, queue_size=options.queue_size,
             momentum=options.momentum, temperature=options.temperature, siblings=options.siblings,
-            negatives=options.negatives, key_groups=options.key_groups, group_size=options.group_size, seed=setup.seed,
+            negatives=options.negatives, key_groups=options.key_groups, group_size=options.group_size,
+            key_norm=options.key_norm, seed=setup.seed,
         )  # fmt: skip
         self.optimiser = _optimiser(options, list(self.net.query.parameters()))
 
@@ -153,18 +164,17 @@ class ContrastMethod:
         with torch.random.fork_rng(devices=devices), autocast(self.precision, self.device):
             torch.manual_seed((self.seed * 1_000_003 + step) % 2**63)
             out = self.net(views, seed=self.seed, step=step)
-        if not torch.isfinite(out.total):
-            raise TrainingError(f"the loss is {out.total.item()} at step {step}")
         self.optimiser.zero_grad(set_to_none=True)
         out.total.backward()
+        # All numbers in one transfer: each would make the host wait for an accelerator once more.
+        names = ["loss", *(f"{k}_{h}" for h in out.loss for k in ("loss", "accuracy", "match"))]
+        told = [out.total.detach(), *(d[h] for h in out.loss for d in (out.loss, out.accuracy, out.match))]
+        numbers = dict(zip(names, torch.stack(told).tolist(), strict=True))
+        if not math.isfinite(numbers["loss"]):
+            raise TrainingError(f"the loss is {numbers['loss']} at step {step}")
         self.optimiser.step()
         self.net.push(out.keys)
-        numbers = {"loss": out.total.item(), "lr": rate}
-        for name in out.loss:
-            numbers[f"loss_{name}"] = out.loss[name].item()
-            numbers[f"accuracy_{name}"] = out.accuracy[name].item()
-            numbers[f"match_{name}"] = out.match[name].item()
-        return numbers
+        return {**numbers, "lr": rate}
 
     def encoder(self) -> tuple[nn.Module, nn.ModuleDict]:
         """Return the query's backbone and heads."""
@@ -204,6 +214,4 @@ class ContrastMethod:
         for key, value in state.items():
             if key.startswith("optimiser."):
                 _, number, name = key.split(".")
-                # AdamW counts its steps on the CPU, wherever the parameter lies.
-                kept = value.clone() if name == "step" else value.to(self.device, copy=True)
-                self.optimiser.state[parameters[int(number)]][name] = kept
+                self.optimiser.state[parameters[int(number)]][name] = value.to(self.device, copy=True)

@@ -17,12 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seco.errors import ConfigError
+from seco.nets.grouped import GroupedNorms
 from seco.nets.heads import projection_head
 from seco.nets.queue import KeyQueue
 from seco.views.draws import GROUPS, uniforms
 from seco.views.plan import Head, Negatives, Siblings, ViewPlan
 
 KeyGroups = Literal["kind", "mixed"]
+KeyNorm = Literal["batch", "ema"]
+"""Whose statistics normalise keys: their group's, or the key network's own, which follow the query's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ class MomentumContrast(nn.Module):
         negatives: Negatives,
         key_groups: KeyGroups,
         group_size: int,
+        key_norm: KeyNorm = "batch",
         projection_dim: int = 128,
         seed: int = 0,
     ) -> None:
@@ -72,6 +76,9 @@ class MomentumContrast(nn.Module):
             key_groups: whether a batch-norm group holds one `kind` of key, as the original's separate passes do, or is
                 `mixed` from all kinds.
             group_size: keys a batch-norm group.
+            key_norm: `batch` statistics of the group, as the original; or `ema`, the running statistics, which follow the
+                query's by momentum as the weights do (EMAN, Cai et al. 2021): no key depends on its companions, so
+                there are no groups and nothing to shuffle.
         """
         super().__init__()
         if not 0 <= momentum < 1:
@@ -89,12 +96,16 @@ class MomentumContrast(nn.Module):
         self.negatives = negatives
         self.key_groups = key_groups
         self.group_size = group_size
+        self.key_norm = key_norm
         heads = {
             h.name: projection_head(feature_dim, projection_dim, seed=seed + i)
             for i, h in enumerate(plan.heads)
         }
         self.query = nn.ModuleDict({"backbone": backbone, "heads": nn.ModuleDict(heads)})
-        self.key = copy.deepcopy(self.query).requires_grad_(False)
+        # Nothing asks its gradient: it runs without, and no optimiser has it. It could do without the flag but for autocast,
+        # which remembers the bf16 copy of a weight from pass to pass of a step only where the flag is set.
+        self.key = copy.deepcopy(self.query)
+        self.key_norms = GroupedNorms(self.key["backbone"])
         self.queues = nn.ModuleDict()
         if negatives != "batch":
             assert queue_size is not None
@@ -103,33 +114,48 @@ class MomentumContrast(nn.Module):
 
     @torch.no_grad()
     def update_key(self) -> None:
-        """Move the momentum copies' parameters towards the query's; buffers stay their own, as in the original."""
+        """Move the momentum copies' parameters towards the query's.
+
+        Buffers stay their own, as in the original, unless keys are normalised by them.
+        """
         theirs: list[Tensor] = list(self.key.parameters())
         ours = [p.detach() for p in self.query.parameters()]
+        if self.key_norm == "ema":
+            pairs = zip(self.key.buffers(), self.query.buffers(), strict=True)
+            floating = [(a, b) for a, b in pairs if a.is_floating_point()]
+            theirs += [a for a, _ in floating]
+            ours += [b for _, b in floating]
         torch._foreach_lerp_(theirs, ours, 1 - self.momentum)
 
     @torch.no_grad()
     def key_features(self, views: Mapping[str, Tensor], *, seed: int, step: int) -> dict[str, Tensor]:
-        """Encode the key views in shuffled batch-norm groups.
+        """Encode the key views in shuffled batch-norm groups, all in one pass.
 
         Shuffling parts a place's keys from its group companions in the query batch, so that batch statistics do not tell
         which key belongs to which query (He et al. 2020, section 3.3, done there across devices).
         """
         names = [v.name for v in self.plan.keys]
+        if self.key_norm == "ema":
+            self.key["backbone"].eval()
+            features = self.key["backbone"](torch.cat([views[n] for n in names]))
+            return dict(zip(names, features.chunk(len(names)), strict=True))
         kinds = [names] if self.key_groups == "mixed" else [[n] for n in names]
-        out: dict[str, Tensor] = {}
+        shuffled, orders, sizes = [], [], []
         for number, kind in enumerate(kinds):
             x = torch.cat([views[n] for n in kind]) if len(kind) > 1 else views[kind[0]]
-            keys = uniforms(seed=seed, epoch=step, samples=np.arange(len(x)), view=GROUPS + number, num=1)[
-                :, 0
-            ]
-            order = torch.from_numpy(np.argsort(keys, kind="stable")).to(x.device)
+            drawn = uniforms(seed=seed, epoch=step, samples=np.arange(len(x)), view=GROUPS + number, num=1)
+            orders.append(torch.from_numpy(np.argsort(drawn[:, 0], kind="stable")).to(x.device))
+            shuffled.append(x[orders[-1]])
             # A group of one key has no statistics.
             num_groups = max(1, min(round(len(x) / self.group_size), len(x) // 2))
-            parts = [self.key["backbone"](x[part]) for part in torch.tensor_split(order, num_groups)]
-            features = torch.empty_like(shuffled := torch.cat(parts))
-            features[order] = shuffled
-            out.update(zip(kind, features.chunk(len(kind)), strict=True))
+            sizes += [len(p) for p in np.array_split(np.arange(len(x)), num_groups)]
+        self.key_norms.sizes = sizes
+        features = self.key["backbone"](torch.cat(shuffled) if len(shuffled) > 1 else shuffled[0])
+        out: dict[str, Tensor] = {}
+        for kind, order, part in zip(kinds, orders, features.chunk(len(kinds)), strict=True):
+            back = torch.empty_like(part)
+            back[order] = part
+            out.update(zip(kind, back.chunk(len(kind)), strict=True))
         return out
 
     def forward(self, views: Mapping[str, Tensor], *, seed: int, step: int) -> ContrastLoss:

@@ -130,7 +130,9 @@ class _Session:
         self.trained_boxes = (*self.starting_boxes, *(tuple(b) for b in self.places.boxes.tolist()))
         init = config.init if before is None else "random"
         backbone = build_backbone(config.encoder, len(self.tier.bands), init=init, seed=config.seed)
-        for px in sorted({int(config.view_px or 0), self.tier.patch_px}):
+        for px in sorted(
+            {int(config.view_px or 0), int(config.key_px or config.view_px or 0), self.tier.patch_px}
+        ):
             check_input(backbone, len(self.tier.bands), px=px)
         self._avoid_broken_bf16(backbone)
         setup = methods.Setup(

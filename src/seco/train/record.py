@@ -71,7 +71,9 @@ def same_run(run: Path, config: Pretrain, places: Places, tier: TrainingTier) ->
         ConfigError: something differs.
         CheckpointError: the run folder is damaged.
     """
-    kept = configs.to_plain(configs.build(Pretrain, configs.read_yaml(run / CONFIG_NAME)))
+    before = configs.build(Pretrain, configs.read_yaml(run / CONFIG_NAME))
+    # A setting that came after the run was started was at its default.
+    kept = configs.to_plain(before) | {"method_options": configs.to_plain(before.options())}
     now = configs.to_plain(config)
     for each in (kept, now):
         each.update(each.pop("method_options"))

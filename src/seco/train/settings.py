@@ -39,6 +39,9 @@ class Pretrain:
     batch_size: int = setting(0, "places a step; 0: 64, or all there are to train on if they are fewer")
     seed: int = setting(0, "seed of weights, order, seasons and views")
     view_px: int | None = setting(None, "edge of a view, pixels; default: the patch size")
+    key_px: int | None = setting(
+        None, "edge of the key views, pixels: smaller ones cost less (docs/speed.md); default: --view-px"
+    )
     seasons: Literal["without", "with"] = setting(
         "without", "draw a place's seasons without replacement, or with it (the original)"
     )
@@ -94,8 +97,9 @@ class Pretrain:
                 raise ConfigError(f"seed {seed}; seeds are 0 or above, and below 2**63")
         if not 0 <= self.test_share < 1:
             raise ConfigError(f"test share {self.test_share}; at least 0 and below 1 (--test-share)")
-        if self.view_px is not None and self.view_px < 8:
-            raise ConfigError(f"views of {self.view_px} px; at least 8 (--view-px)")
+        for name, px in (("view-px", self.view_px), ("key-px", self.key_px)):
+            if px is not None and px < 8:
+                raise ConfigError(f"views of {px} px; at least 8 (--{name})")
 
     def options(self) -> Any:
         """Return the method's own options, built and checked."""
@@ -147,7 +151,8 @@ def make_viewer(config: Pretrain, tier: TrainingTier, plan: ViewPlan) -> Viewer:
     """Return what makes the views of a run, from a resolved config."""
     space = colour_space(tier.bands, low=tier.low, high=tier.high, mean=tier.mean, std=tier.std)
     return Viewer(
-        plan=plan, augment=augmentation(config), space=space, seed=config.seed, replacement=config.seasons == "with"
+        plan=plan, augment=augmentation(config), space=space, seed=config.seed, replacement=config.seasons == "with",
+        key_px=config.key_px,
     )  # fmt: skip
 
 

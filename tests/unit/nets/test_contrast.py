@@ -27,12 +27,21 @@ class Tiny(nn.Module):
         return torch.relu(self.norm(self.conv(x))).mean((2, 3))
 
 
-def make(method, *, siblings="all", negatives="queue", key_groups="kind", group_size=64, momentum=0.9):
+def make(
+    method,
+    *,
+    siblings="all",
+    negatives="queue",
+    key_groups="kind",
+    group_size=64,
+    momentum=0.9,
+    key_norm="batch",
+):
     torch.manual_seed(0)
     return MomentumContrast(
         backbone=Tiny(), feature_dim=DIM, plan=methods.find(method).PLAN, momentum=momentum, temperature=TEMPERATURE,
         queue_size=None if negatives == "batch" else QUEUE, siblings=siblings, negatives=negatives,
-        key_groups=key_groups, group_size=group_size, projection_dim=4,
+        key_groups=key_groups, group_size=group_size, key_norm=key_norm, projection_dim=4,
     ).double()  # fmt: skip
 
 
@@ -168,6 +177,51 @@ def test_each_kind_of_key_has_its_own_batch_statistics_unless_mixed():
     assert (kind["k0"] - expected).abs().max() < 1e-12
     mixed = make("seco", key_groups="mixed").train().key_features(views, seed=0, step=0)
     assert (mixed["k0"] - expected).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("key_groups", ["kind", "mixed"])
+def test_one_pass_of_all_keys_is_a_pass_a_group(key_groups):
+    """The features and running statistics of plain passes, group after group, in the order that the draws say."""
+    net, views = make("seco", key_groups=key_groups, group_size=2).train(), make_views("seco")
+    plain = copy.deepcopy(make("seco").key["backbone"]).train()
+    seen = []
+    original = net.key["backbone"].conv.forward
+    net.key["backbone"].conv.forward = lambda x: seen.append(x) or original(x)
+    found = net.key_features(views, seed=0, step=0)
+    sizes = net.key_norms.sizes
+    assert len(seen) == 1
+    assert len(seen[0]) == 3 * BATCH == sum(sizes)
+    assert sizes == ([3, 2] * 3 if key_groups == "kind" else [3] + [2] * 6)[: len(sizes)]
+    with torch.no_grad():
+        expected = torch.cat([plain(part) for part in seen[0].split(sizes)])
+    kept, there = net.key["backbone"].norm, plain.norm
+    assert (kept.running_mean - there.running_mean).abs().max() < 1e-12
+    assert (kept.running_var - there.running_var).abs().max() < 1e-12
+    for name, features in found.items():
+        for i in range(BATCH):
+            (at,) = [j for j in range(len(seen[0])) if torch.equal(seen[0][j], views[name][i])]
+            assert (features[i] - expected[at]).abs().max() < 1e-12
+
+
+def test_keys_normalised_by_running_statistics_stand_alone_and_the_statistics_follow():
+    """EMAN: the key's statistics move as its weights do; a key is the same whatever its companions are."""
+    net, views = make("seco", key_norm="ema", momentum=0.9).train(), make_views("seco")
+    theirs, ours = net.query["backbone"].norm, net.key["backbone"].norm
+    theirs.running_mean.fill_(5.0)
+    before = ours.running_var.clone()
+    theirs.running_var.fill_(3.0)
+    net.update_key()
+    assert (ours.running_mean - 0.5).abs().max() < 1e-12
+    assert (ours.running_var - (0.9 * before + 0.1 * 3.0)).abs().max() < 1e-12
+    together = net.key_features(views, seed=0, step=0)
+    for name in ("k0", "k1", "k2"):
+        for i in range(BATCH):
+            alone = net.key["backbone"](views[name][i : i + 1])[0]
+            assert (together[name][i] - alone).abs().max() < 1e-12
+    assert (ours.running_mean - 0.5).abs().max() < 1e-12  # a pass does not move them
+    out = net(views, seed=0, step=0)
+    out.total.backward()
+    assert all(p.grad is None for p in net.key.parameters())
 
 
 def test_groups_are_shuffled_anew_each_step_and_features_come_back_in_order():

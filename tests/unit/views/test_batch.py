@@ -1,5 +1,7 @@
 """From places to views: the right patches, each view of its season, the same whenever it is made."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from seco.data.dataset import open_dataset
 from seco.methods import _contract as methods
 from seco.sensors.rgb import display_bands
-from seco.views.augment import Augment, colour_space
+from seco.views.augment import Augment, colour_space, make_view
 from seco.views.batch import Viewer
 
 PX = 16
@@ -73,3 +75,24 @@ def test_views_are_a_function_of_seed_epoch_and_place_alone():
 def test_views_carry_no_gradient():
     views = make_viewer().views(flat_seasons(3, np.array([1, 2])), 0, np.array([1, 2]))
     assert not any(v.requires_grad for v in views.values())
+
+
+@pytest.mark.parametrize("method", ["seco", "moco"])
+def test_smaller_keys_are_the_same_draws_on_fewer_pixels(method):
+    """The crops, colours and flips of full size; a blur in pixels of the view shrinks with it."""
+    places = np.array([3, 7, 1, 4])
+    viewer = make_viewer(method, key_px=8)
+    num = viewer.plan.num_seasons
+    pixels = torch.randint(
+        0, 255, (num, 4, 3, PX, PX), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    small, full = viewer.views(pixels, 0, places), make_viewer(method).views(pixels, 0, places)
+    assert torch.equal(small["q"], full["q"])
+    drawn = make_viewer(method).parameters(0, places, patch_px=PX)
+    for view in viewer.plan.keys:
+        assert small[view.name].shape == (4, 3, 8, 8)
+        p = drawn[view.name]
+        if viewer.plan.order == "crop-augment":
+            p = dataclasses.replace(p, sigma=p.sigma / 2)
+        plain = make_view(pixels[view.season], p, viewer.space, out_px=8, order=viewer.plan.order)
+        assert torch.equal(small[view.name], plain)
