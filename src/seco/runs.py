@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 CONFIG_NAME = "config.yaml"
 METRICS_NAME = "metrics.jsonl"
+PROFILE_NAME = "profile.json"
 ENVIRONMENT_NAME = "environment.json"
 ENCODER_NAME = "encoder"
 CHECKPOINTS_NAME = "checkpoints"

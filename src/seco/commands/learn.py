@@ -76,18 +76,42 @@ def pretrain_config(
 
 
 def pretrain(parser: argparse.ArgumentParser, argv: list[str]) -> int:
-    """`seco pretrain --data DATASET --method M --out RUN`."""
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="RUN", help="run folder to make, or to resume"
-    )
+    """`seco pretrain --data DATASET --method M --out RUN`, or with --estimate what that will take."""
+    parser.add_argument("--out", type=Path, metavar="RUN", help="run folder to make, or to resume")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of --out")
+    parser.add_argument(
+        "--profile", action="store_true", help="say at the end where the time went; also in RUN/profile.json"
+    )
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="make a few steps, say what time, memory and disk the run will take, and stop; no run folder is made",
+    )
+    parser.add_argument(
+        "--price-per-hour", type=float, metavar="PRICE", help="of the machine: --estimate gives money too"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the estimate there too")
     config, args = pretrain_config(parser, argv)
+    if args.estimate:
+        return _estimate(config, args)
+    if args.out is None:
+        raise ConfigError("no run folder; give --out RUN (or --estimate, which needs none)")
+    for flag in ("price_per_hour", "json"):
+        if getattr(args, flag) is not None:
+            raise ConfigError(f"--{flag.replace('_', '-')} belongs to --estimate; add it, or leave this out")
+    from seco.nets.phases import Phases
     from seco.report.curves import draw_curves
     from seco.train.loop import pretrain as train
     from seco.train.stopping import InterruptedRunError
 
     try:
-        finished = train(config, args.out, resume=args.resume, say=lambda line: print(line, flush=True))
+        finished = train(
+            config,
+            args.out,
+            resume=args.resume,
+            say=lambda line: print(line, flush=True),
+            phases=Phases() if args.profile else None,
+        )
     except KeyboardInterrupt as err:
         if not (args.out / CONFIG_NAME).is_file():
             raise
@@ -97,4 +121,25 @@ def pretrain(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     picture = draw_curves([args.out], args.out / "pictures" / "curves.png")
     print(f"{args.out}: {finished.num_steps} steps in {finished.seconds:.0f} s; curves: {picture}")
     print(f"next: seco evaluate {args.out} random:{config.encoder} colour --task place --data {config.data}")
+    return 0
+
+
+def _estimate(config: Any, args: argparse.Namespace) -> int:
+    """Print what a run will take."""
+    from seco.runs import environment, print_table, write_json
+    from seco.train import estimate
+
+    if args.resume or args.profile:
+        raise ConfigError("--estimate measures a run that is not there yet; leave out --resume and --profile")
+    measured = estimate.measure(config)
+    rows = estimate.rows(measured, price_per_hour=args.price_per_hour)
+    about = estimate.about(measured)
+    print(
+        f"{config.method}, {config.encoder} on {measured.device} in {measured.precision}: {1000 * measured.step_s:.0f} ms a "
+        f"step of {measured.config.batch_size} places ({about['samples_per_s']:.0f} samples/s); the median of "
+        f"{estimate.NUM_STEPS - estimate.NUM_WARM} steps; {measured.epochs:.3g} passes over the places in each row"
+    )
+    print_table(rows, [k for k in rows[0] if k != "seconds"])
+    if args.json:
+        write_json(args.json, {"rows": rows, "measured": about, "environment": environment()})
     return 0

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 from torch import Tensor, nn
 
 from seco.errors import ConfigError
+from seco.nets.phases import Phases
 from seco.views.plan import ViewPlan
 
 
@@ -23,6 +24,7 @@ class Setup:
         num_steps: steps it will run.
         batch_size: places a step.
         precision: what to compute the networks in.
+        phases: where to book the time of query pass, key pass, loss and optimiser, where that is asked for.
     """
 
     backbone: nn.Module
@@ -32,6 +34,7 @@ class Setup:
     batch_size: int
     seed: int
     precision: Literal["fp32", "bf16"]
+    phases: Phases = dataclasses.field(default_factory=Phases)
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from seco.errors import CheckpointError, ConfigError, TrainingError
 from seco.methods._contract import Setup
 from seco.nets.contrast import KeyGroups, KeyNorm, MomentumContrast
 from seco.nets.devices import autocast
+from seco.nets.phases import OPTIMISER, QUERY
 from seco.nets.schedule import cosine
 from seco.views.plan import Negatives, Siblings, ViewPlan
 
@@ -92,7 +93,8 @@ def derive(options: Options, *, num_places: int, num_steps: int, batch_size: int
     if negatives is None:
         negatives = chosen["negatives"] = "batch" if options.queue_size is None else "queue"
     if options.queue_size is None and negatives != "batch":
-        chosen["queue_size"] = min(MAX_QUEUE, 2 ** int(math.log2(max(2, num_places))))
+        power = 2 ** int(math.log2(max(2, num_places)))
+        chosen["queue_size"] = max(batch_size, min(MAX_QUEUE, power))
     if options.momentum is None:
         chosen["momentum"] = round(1 - min(0.04, max(0.001, 10 / num_steps)), 4)
     if options.group_size is None:
@@ -131,6 +133,21 @@ def _optimiser(options: Options, parameters: list[nn.Parameter]) -> torch.optim.
     )
 
 
+def _check_sizes(options: Options, batch_size: int) -> None:
+    """Refuse a batch that cannot fill what is asked of it."""
+    assert options.group_size is not None
+    if options.key_norm == "batch" and options.group_size > batch_size:
+        raise ConfigError(
+            f"batch of {batch_size} places is smaller than a batch-norm group of {options.group_size} keys; lower "
+            f"--group-size to at most {max(2, batch_size // 2)}, or raise --batch-size"
+        )
+    if options.queue_size is not None and 0 < options.queue_size < batch_size:
+        raise ConfigError(
+            f"queue of {options.queue_size} keys is smaller than the batch of {batch_size} places, so it could not even "
+            "hold one step's keys; raise --queue-size, or lower --batch-size"
+        )
+
+
 class ContrastMethod:
     """One of the momentum-contrast methods, as its plan says."""
 
@@ -139,16 +156,18 @@ class ContrastMethod:
         assert options.negatives is not None
         assert options.momentum is not None
         assert options.group_size is not None
+        _check_sizes(options, setup.batch_size)
         self.options = options
         self.seed = setup.seed
         self.num_steps = setup.num_steps
         self.precision = setup.precision
+        self.phases = setup.phases
         self.device = torch.device("cpu")
         self.net = MomentumContrast(
             backbone=setup.backbone, feature_dim=setup.feature_dim, plan=plan, queue_size=options.queue_size,
             momentum=options.momentum, temperature=options.temperature, siblings=options.siblings,
             negatives=options.negatives, key_groups=options.key_groups, group_size=options.group_size,
-            key_norm=options.key_norm, seed=setup.seed,
+            key_norm=options.key_norm, seed=setup.seed, phases=setup.phases,
         )  # fmt: skip
         self.optimiser = _optimiser(options, list(self.net.query.parameters()))
 
@@ -158,22 +177,25 @@ class ContrastMethod:
         rate = learning_rate(self.options, step=step, num_steps=self.num_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.net.update_key()
+        with self.phases(OPTIMISER):
+            self.net.update_key()
         # Encoders with dropout or stochastic depth draw from torch's generator: give each step its own.
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices), autocast(self.precision, self.device):
             torch.manual_seed((self.seed * 1_000_003 + step) % 2**63)
             out = self.net(views, seed=self.seed, step=step)
         self.optimiser.zero_grad(set_to_none=True)
-        out.total.backward()
+        with self.phases(QUERY):
+            out.total.backward()
         # All numbers in one transfer: each would make the host wait for an accelerator once more.
         names = ["loss", *(f"{k}_{h}" for h in out.loss for k in ("loss", "accuracy", "match"))]
         told = [out.total.detach(), *(d[h] for h in out.loss for d in (out.loss, out.accuracy, out.match))]
         numbers = dict(zip(names, torch.stack(told).tolist(), strict=True))
         if not math.isfinite(numbers["loss"]):
             raise TrainingError(f"the loss is {numbers['loss']} at step {step}")
-        self.optimiser.step()
-        self.net.push(out.keys)
+        with self.phases(OPTIMISER):
+            self.optimiser.step()
+            self.net.push(out.keys)
         return {**numbers, "lr": rate}
 
     def encoder(self) -> tuple[nn.Module, nn.ModuleDict]:

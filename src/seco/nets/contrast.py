@@ -19,6 +19,7 @@ from torch.nn import functional
 from seco.errors import ConfigError
 from seco.nets.grouped import GroupedNorms
 from seco.nets.heads import projection_head
+from seco.nets.phases import KEYS, LOSS, QUERY, Phases
 from seco.nets.queue import KeyQueue
 from seco.views.draws import GROUPS, uniforms
 from seco.views.plan import Head, Negatives, Siblings, ViewPlan
@@ -66,6 +67,7 @@ class MomentumContrast(nn.Module):
         key_norm: KeyNorm = "batch",
         projection_dim: int = 128,
         seed: int = 0,
+        phases: Phases | None = None,
     ) -> None:
         """Build the heads, momentum copies and queues around a backbone.
 
@@ -97,6 +99,7 @@ class MomentumContrast(nn.Module):
         self.key_groups = key_groups
         self.group_size = group_size
         self.key_norm = key_norm
+        self.phases = phases or Phases()
         heads = {
             h.name: projection_head(feature_dim, projection_dim, seed=seed + i)
             for i, h in enumerate(plan.heads)
@@ -167,9 +170,11 @@ class MomentumContrast(nn.Module):
         """
         if len(views["q"]) < 2:
             raise ConfigError(f"batch of {len(views['q'])}; batch statistics need at least 2 (--batch-size)")
-        key_features = self.key_features(views, seed=seed, step=step)
-        query_features = self.query["backbone"](views["q"])
-        with torch.autocast(query_features.device.type, enabled=False):
+        with self.phases(KEYS):
+            key_features = self.key_features(views, seed=seed, step=step)
+        with self.phases(QUERY):
+            query_features = self.query["backbone"](views["q"])
+        with self.phases(LOSS), torch.autocast(query_features.device.type, enabled=False):
             # Heads, logits and loss are computed in the parameters' own precision, whatever the backbone ran in.
             dtype = next(self.query["heads"].parameters()).dtype
             return self._losses(query_features.to(dtype), {k: v.to(dtype) for k, v in key_features.items()})

@@ -48,9 +48,17 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def pick_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    """Resolve `auto`: bf16 where the machine has it, else fp32."""
+    """Resolve `auto`: bf16 where the machine has it, else fp32.
+
+    Raises:
+        ConfigError: bf16 is asked of an accelerator that has none; a CPU emulates it, slowly but rightly.
+    """
     if precision == "auto":
         return "bf16" if has_fast_bf16(device) else "fp32"
+    if precision == "bf16" and device.type != "cpu" and not has_fast_bf16(device):
+        raise ConfigError(
+            f"precision bf16 on {device}: this device has no bf16 arithmetic; use --precision auto or fp32"
+        )
     return precision
 
 

@@ -19,12 +19,15 @@ from seco.methods import _contract as methods
 from seco.nets.backbones import build_backbone, check_input, feature_dim
 from seco.nets.devices import broken_in_bf16, keep_freed_memory, pick_device, pick_precision
 from seco.nets.encoder import Encoder, starting_spec
+from seco.nets.phases import SAVE, VIEWS, WAIT, Phases, lines
 from seco.nets.spec import EncoderSpec
 from seco.runs import (
     CONFIG_NAME,
     ENCODER_NAME,
     METRICS_NAME,
+    PROFILE_NAME,
     MetricsLog,
+    write_json,
 )
 from seco.train import checkpoints, record
 from seco.train.meter import Meter
@@ -47,7 +50,9 @@ class Finished:
     seconds: float
 
 
-def pretrain(config: Pretrain, run: Path, *, resume: bool = False, say: Say = print) -> Finished:
+def pretrain(
+    config: Pretrain, run: Path, *, resume: bool = False, say: Say = print, phases: Phases | None = None
+) -> Finished:
     """Pre-train an encoder.
 
     Args:
@@ -55,23 +60,33 @@ def pretrain(config: Pretrain, run: Path, *, resume: bool = False, say: Say = pr
         run: run folder; must be new unless `resume`.
         resume: go on from the newest checkpoint, bit for bit as if nothing had happened (one CPU process).
         say: takes lines for the user.
+        phases: filled with where the time goes, which is then said and written into the run folder.
 
     Raises:
         SecoError: see the error tree; `InterruptedRunError` after Ctrl-C, with a checkpoint written.
     """
-    session = _Session(config, run, resume=resume, say=say)
+    session = _Session(config, run, resume=resume, say=say, phases=phases)
     try:
+        if phases is not None:
+            phases.start(session.device)
         return session.train()
     finally:
         session.close()
+        if phases is not None:
+            report = phases.report(batch_size=session.config.batch_size)
+            write_json(run / PROFILE_NAME, report)
+            for line in lines(report):
+                say(line)
 
 
 class _Session:
     """Everything one call of `pretrain` holds open."""
 
-    def __init__(self, config: Pretrain, run: Path, *, resume: bool, say: Say) -> None:
+    def __init__(
+        self, config: Pretrain, run: Path, *, resume: bool, say: Say, phases: Phases | None = None
+    ) -> None:
         """Open data, build the method and take up the newest checkpoint."""
-        self.run, self.say = run, say
+        self.run, self.say, self.phases = run, say, phases or Phases()
         found = checkpoints.load_newest(run) if resume else None
         if not resume and (run / CONFIG_NAME).exists():
             raise ConfigError(f"{run} holds a run already; go on with --resume, or choose another --out")
@@ -138,6 +153,7 @@ class _Session:
         setup = methods.Setup(
             backbone=backbone, feature_dim=feature_dim(backbone), num_places=len(self.places.train),
             num_steps=config.steps, batch_size=config.batch_size, seed=config.seed, precision=self.precision,
+            phases=self.phases,
         )  # fmt: skip
         method = methods.find(config.method).build(setup, config.options())
         method.to(self.device)
@@ -186,9 +202,10 @@ class _Session:
             seed=config.seed,
         )  # fmt: skip
         with stop_flag() as stop, closing(reading) as reader:
-            for step, batch in enumerate(reader, start=self.first + 1):
-                seasons = batch.seasons.to(self.device, non_blocking=True)
-                views = self.viewer.views(seasons, batch.epoch, batch.places)
+            for step, batch in enumerate(self.phases.each(WAIT, reader), start=self.first + 1):
+                with self.phases(VIEWS):
+                    seasons = batch.seasons.to(self.device, non_blocking=True)
+                    views = self.viewer.views(seasons, batch.epoch, batch.places)
                 try:
                     numbers = self.method.update(views, step=step - 1)
                 except TrainingError as err:
@@ -196,7 +213,8 @@ class _Session:
                 self.meter.add(numbers)
                 # Asked once: a signal while the state is written stops the run after the next step.
                 stopping = stop.is_set() and step < config.steps
-                self._after_step(step, stopping=stopping)
+                with self.phases(SAVE):
+                    self._after_step(step, stopping=stopping)
                 if stopping:
                     raise InterruptedRunError(
                         f"stopped at step {step} of {config.steps}, saved; go on: seco pretrain --resume --out {self.run}"

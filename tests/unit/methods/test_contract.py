@@ -240,6 +240,22 @@ def test_weights_are_a_function_of_the_seed_and_no_global_generator_is_touched(n
     assert not equal(a.state_dict(), c.state_dict())
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_a_fused_update_is_the_plain_one(optimiser):
+    """Losses and weights of some steps against PyTorch's loop over parameters, from the same start."""
+    fused = make("seco", options={"optimiser": optimiser, "weight_decay": 0.05})
+    plain = make("seco", options={"optimiser": optimiser, "weight_decay": 0.05})
+    for group in plain.optimiser.param_groups:
+        assert group["fused"]
+        group.update(fused=False, foreach=False)
+    for a, b in zip(run(fused, "seco", range(4)), run(plain, "seco", range(4)), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+    ours, theirs = fused.state_dict(), plain.state_dict()
+    assert set(ours) == set(theirs)
+    for key in ours:
+        assert (ours[key].double() - theirs[key].double()).abs().max() < 1e-4, key
+
+
 def test_the_options_change_what_they_say():
     assert make("seco", options={"momentum": 0.5}).net.momentum == 0.5
     plain, none = make("seco"), make("seco", options={"siblings": "none"})
@@ -301,6 +317,7 @@ def test_rates_are_positive_and_at_most_the_one_asked_even_where_warm_up_is_long
         (1900, 600, 64, {}, {"optimiser": "adamw", "lr": 0.000707, "weight_decay": 0.05}),
         (1900, 600, 64, {"negatives": "both"}, {"queue_size": 1024}),
         (1900, 600, 64, {"queue_size": 7}, {"negatives": "queue", "queue_size": 7}),
+        (300, 100, 300, {"negatives": "queue"}, {"queue_size": 300}),  # never less than the batch
         (2048, 100, 256, {"negatives": "queue"}, {"queue_size": 2048, "momentum": 0.96, "warmup_steps": 5}),
         (10**6, 10**5, 128, {"negatives": "queue"}, {"queue_size": 16384, "momentum": 0.999, "lr": 0.001}),
         (10**6, 10**5, 128, {"optimiser": "sgd"}, {"lr": 0.06, "weight_decay": 1e-4, "warmup_steps": 5000}),
@@ -332,6 +349,11 @@ def test_what_is_derived(places, steps, batch, given, chosen):
         ({"queue_size": 0}, "queue of 0"),
         ({"negatives": "batch"}, "queue of 16 keys, but negatives are those of the batch"),
         ({"group_size": 1}, "group of 1"),
+        (
+            {"group_size": 7},
+            "batch of 6 places is smaller than a batch-norm group of 7 keys; lower --group-size to at most 3",
+        ),
+        ({"queue_size": 5}, "queue of 5 keys is smaller than the batch of 6 places"),
         ({"weight_decay": -1.0}, "weight decay"),
         ({"sgd_momentum": -0.5}, "momentum of SGD"),
     ],

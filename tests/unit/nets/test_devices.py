@@ -27,6 +27,13 @@ def test_auto_precision_is_bf16_where_the_machine_has_it(fast, picked, monkeypat
     assert devices.pick_precision("bf16", cpu) == "bf16"
 
 
+def test_bf16_of_an_accelerator_without_it_is_refused_and_auto_takes_fp32():
+    mps = torch.device("mps")  # PyTorch cannot be asked about its bf16
+    assert devices.pick_precision("auto", mps) == "fp32"
+    with pytest.raises(ConfigError, match="no bf16 arithmetic; use --precision auto or fp32"):
+        devices.pick_precision("bf16", mps)
+
+
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
 def test_autocast_computes_in_the_precision_picked(precision, dtype):
     layer = torch.nn.Linear(3, 2)
