@@ -58,8 +58,8 @@ class Phases:
                 item = next(it, None)
             if item is None:
                 return
-            yield item
             self.steps += 1
+            yield item
 
     def _book(self) -> None:
         now = self._now()
