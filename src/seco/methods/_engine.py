@@ -236,4 +236,9 @@ class ContrastMethod:
         for key, value in state.items():
             if key.startswith("optimiser."):
                 _, number, name = key.split(".")
-                self.optimiser.state[parameters[int(number)]][name] = value.to(self.device, copy=True)
+                parameter = parameters[int(number)]
+                kept = value.to(self.device, copy=True)
+                if value.shape == parameter.shape:
+                    # A fused update walks weights and their moments side by side in memory: they must lie alike there.
+                    kept = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+                self.optimiser.state[parameter][name] = kept

@@ -150,6 +150,21 @@ def test_a_state_taken_up_again_goes_on_exactly(name):
     assert equal(second.state_dict(), whole.state_dict())
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_a_state_read_from_a_file_lies_in_memory_as_the_weights_do(optimiser):
+    """Files keep moments row by row; a fused update would pair them with the wrong weights of a channels-last kernel."""
+    whole, other = (make("seco", options={"optimiser": optimiser}) for _ in range(2))
+    whole.to(torch.device("cpu"))
+    other.to(torch.device("cpu"))
+    run(whole, "seco", range(2))
+    other.load_state_dict({k: v.contiguous().clone() for k, v in whole.state_dict().items()})
+    for parameter in other.net.query.parameters():
+        for value in other.optimiser.state[parameter].values():
+            assert value.dim() == 0 or value.stride() == parameter.stride()
+    assert run(other, "seco", range(2, 5)) == run(whole, "seco", range(2, 5))
+    assert equal(other.state_dict(), whole.state_dict())
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_state_holds_queues_key_networks_and_momentum_and_loading_copies(name):
     method = make(name)
