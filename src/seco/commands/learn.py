@@ -95,7 +95,7 @@ def pretrain(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     if args.estimate:
         return _estimate(config, args)
     if args.out is None:
-        raise ConfigError("no run folder; give --out RUN (or --estimate, which needs none)")
+        raise ConfigError("required: --out RUN (--estimate alone needs none)")
     for flag in ("price_per_hour", "json"):
         if getattr(args, flag) is not None:
             raise ConfigError(f"--{flag.replace('_', '-')} belongs to --estimate; add it, or leave this out")

@@ -90,7 +90,7 @@ def test_the_command_writes_the_estimate_and_makes_no_run(small_dataset, tmp_pat
     rows = json.loads(file.read_text())["rows"]
     assert all(r["money"] == pytest.approx(2 * r["hours"]) for r in rows)
     for wrong, said in (
-        (flags, "no run folder"),
+        (flags, "required: --out"),
         (
             [*flags, "--out", str(tmp_path / "r"), "--price-per-hour", "2"],
             "--price-per-hour belongs to --estimate",
