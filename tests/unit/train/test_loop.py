@@ -62,7 +62,7 @@ def test_the_log_has_losses_accuracies_rates_and_a_probe(straight):
             assert row["loss"] == pytest.approx(sum(row[f"loss_z{i}"] for i in range(3)), rel=1e-6)
         else:
             assert 0 <= row["probe_place"] <= 1
-    assert rows[0]["lr"] == pytest.approx((0.5 + 1 + 1) / 3 * 0.000177)
+    assert rows[0]["lr"] == pytest.approx(0.5 * 0.000177)
 
 
 def test_a_plain_vision_transformer_is_trained_saved_and_loaded_at_the_patch_size(

@@ -11,6 +11,7 @@ from async_tiff.enums import Compression, PlanarConfiguration, Predictor, Sample
 
 from seco.collect.faults import PixelFault
 from seco.collect.model import Asset, PixelWindow
+from seco.collect.tiff_header import excess
 from seco.collect.readers.base import check_header, clip
 from seco.collect.wire import Wire
 from seco.errors import FetchError
@@ -160,6 +161,9 @@ class _Store:
             self.fault = err
             raise
         self._etag = self._etag or part.etag
+        if start == 0 and (much := excess(part.data)):
+            self.fault = PixelFault("corrupt", self._wire.host_of(self._href), f"a TIFF header with {much}")
+            raise self.fault
         return part.data
 
     async def get_range_async(
