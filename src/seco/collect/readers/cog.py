@@ -11,8 +11,8 @@ from async_tiff.enums import Compression, PlanarConfiguration, Predictor, Sample
 
 from seco.collect.faults import PixelFault
 from seco.collect.model import Asset, PixelWindow
-from seco.collect.tiff_header import excess
 from seco.collect.readers.base import check_header, clip
+from seco.collect.tiff_header import excess
 from seco.collect.wire import Wire
 from seco.errors import FetchError
 
