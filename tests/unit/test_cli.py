@@ -174,7 +174,7 @@ def test_the_words_of_an_example_are_flags_that_exist(command, capsys):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["nothing"], "no command 'nothing'; known: bench, collect, collect plan, compare, convert, dataset check, dataset export"),
+        (["nothing"], "no command 'nothing'; known: bench, collect, collect plan, compare, convert"),
         (["--nothing"], "no command '--nothing'"),
         (["dataset", "nothing"], "no command 'dataset nothing'; known: dataset check"),
         (["dataset", "import", "nothing"], "no importer 'nothing'; known: bigearthnet, bluemarble"),

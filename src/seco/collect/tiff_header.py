@@ -1,4 +1,4 @@
-"""A look at a TIFF's directories before a parser that trusts them: it asks for as much memory as they say, and dies of it."""
+"""A look at a TIFF's directories before a parser that trusts them: it asks for as much memory as they say, and dies."""
 
 from __future__ import annotations
 

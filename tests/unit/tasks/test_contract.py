@@ -125,6 +125,7 @@ def test_predictions_add_up_to_the_rows(name: str, data: Path, headed: type) -> 
     found = {(m["encoder"], m["probe"], m["output"], m["seed"]): m for m in means.to_pylist()}
     told = ("accuracy", "map", "auc", "lrap")
     rows = [r for r in result.rows if r["metric"] in told and r["probe"] != "majority"]
+    rows = [r for r in rows if r["encoder"] != "dates"]  # who knows dates alone predicts nothing of a patch
     assert len(rows) == len(found) > 0
     for row in rows:
         mean = found[row["encoder"], row["probe"], row["output"], row["seed"]]
