@@ -210,9 +210,9 @@ def test_charts_can_be_read_by_keyboard(visit):
     page = visit()
     page.locator(".chart .plot svg").first.focus()
     page.keyboard.press("ArrowRight")
-    assert page.locator("#tip").inner_text().startswith("step 2")
+    assert page.locator("#tip").inner_text().startswith("step 1")
     page.keyboard.press("ArrowRight")
-    assert page.locator("#tip").inner_text().startswith("step 4")
+    assert page.locator("#tip").inner_text().startswith("step 2")
 
 
 def test_the_selector_recolours_the_embedding(visit):
