@@ -175,6 +175,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         stopped = getattr(err, "interrupted", False)
+        if getattr(err, "silent", False):
+            return 130 if stopped else 2  # one of many processes, another of which says it
         print(f"seco: {'' if stopped else 'error: '}{' '.join(str(err).split())}", file=sys.stderr)
         return 130 if stopped else 2
     except KeyboardInterrupt:

@@ -33,3 +33,7 @@ class TaskError(SecoError):
 
 class TrainingError(SecoError):
     """Training cannot go on (a loss that is not finite)."""
+
+
+class LostProcessError(SecoError):
+    """Another process of a run on many is gone, or does not answer."""

@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
+import io
 from collections.abc import Mapping
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -91,25 +93,56 @@ def pretrain(parser: argparse.ArgumentParser, argv: list[str]) -> int:
         "--price-per-hour", type=float, metavar="PRICE", help="of the machine: --estimate gives money too"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the estimate there too")
-    config, args = pretrain_config(parser, argv)
-    if args.estimate:
-        return _estimate(config, args)
-    if args.out is None:
-        raise ConfigError("required: --out RUN (--estimate alone needs none)")
-    for flag in ("price_per_hour", "json"):
-        if getattr(args, flag) is not None:
-            raise ConfigError(f"--{flag.replace('_', '-')} belongs to --estimate; add it, or leave this out")
-    from seco.nets.phases import Phases
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N",
+        help="train in N processes on this machine, a GPU each where there are any (default: 1); more machines: torchrun",
+    )  # fmt: skip
+    from seco.train.team import join
+
+    with join() as team:
+        # Process 0 says what is wrong with the flags, and nobody else.
+        with team.together(), nullcontext() if team.leads else redirect_stderr(io.StringIO()):
+            config, args = pretrain_config(parser, argv)
+        if args.estimate:
+            if args.processes > 1 or team.processes.size > 1:
+                raise ConfigError("--estimate measures one process; leave out --processes")
+            return _estimate(config, args)
+        if args.out is None:
+            raise ConfigError("required: --out RUN (--estimate alone needs none)")
+        for flag in ("price_per_hour", "json"):
+            if getattr(args, flag) is not None:
+                raise ConfigError(
+                    f"--{flag.replace('_', '-')} belongs to --estimate; add it, or leave this out"
+                )
+        if args.processes < 1:
+            raise ConfigError(f"{args.processes} processes; at least 1 (--processes)")
+        if args.processes > 1 and team.processes.size == 1:
+            from seco.train.launch import launch
+
+            return launch(["pretrain", *argv], args.processes)
+        finished = _trained(config, args, team)
+    if not team.leads:
+        return 0
     from seco.report.curves import draw_curves
+
+    picture = draw_curves([args.out], args.out / "pictures" / "curves.png")
+    print(f"{args.out}: {finished.num_steps} steps in {finished.seconds:.0f} s; curves: {picture}")
+    print(f"next: seco evaluate {args.out} random:{config.encoder} colour --task place --data {config.data}")
+    return 0
+
+
+def _trained(config: Any, args: argparse.Namespace, team: Any) -> Any:
+    from seco.nets.phases import Phases
     from seco.train.loop import pretrain as train
     from seco.train.stopping import InterruptedRunError
 
     try:
-        finished = train(
+        return train(
             config,
             args.out,
             resume=args.resume,
             say=lambda line: print(line, flush=True),
+            team=team,
             phases=Phases() if args.profile else None,
         )
     except KeyboardInterrupt as err:
@@ -118,10 +151,6 @@ def pretrain(parser: argparse.ArgumentParser, argv: list[str]) -> int:
         raise InterruptedRunError(
             f"stopped at once; go on from the newest checkpoint: seco pretrain --resume --out {args.out}"
         ) from err
-    picture = draw_curves([args.out], args.out / "pictures" / "curves.png")
-    print(f"{args.out}: {finished.num_steps} steps in {finished.seconds:.0f} s; curves: {picture}")
-    print(f"next: seco evaluate {args.out} random:{config.encoder} colour --task place --data {config.data}")
-    return 0
 
 
 def _estimate(config: Any, args: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from seco.errors import ConfigError
 from seco.nets.phases import Phases
+from seco.nets.processes import ALONE, Processes
 from seco.views.plan import ViewPlan
 
 
@@ -22,9 +23,10 @@ class Setup:
     Attributes:
         num_places: places it trains on.
         num_steps: steps it will run.
-        batch_size: places a step.
+        batch_size: places a step, of all processes together.
         precision: what to compute the networks in.
         phases: where to book the time of query pass, key pass, loss and optimiser, where that is asked for.
+        processes: who trains together; each updates on its own part of a batch (`Processes.rows`).
     """
 
     backbone: nn.Module
@@ -35,11 +37,15 @@ class Setup:
     seed: int
     precision: Literal["fp32", "bf16"]
     phases: Phases = dataclasses.field(default_factory=Phases)
+    processes: Processes = ALONE
 
 
 @runtime_checkable
 class Method(Protocol):
-    """A method that is being trained. It owns its networks, its optimisers and its update."""
+    """A method that is being trained. It owns its networks, its optimisers and its update.
+
+    With several processes, `update`, `encoder` and `state_dict` are called in all of them together.
+    """
 
     def update(self, views: Mapping[str, Tensor], *, step: int) -> dict[str, float]:
         """Do one step on a batch of views; return numbers to log, among them `loss`.
@@ -72,7 +78,9 @@ class MethodModule(Protocol):
     def build(self, setup: Setup, options: Any) -> Method:
         """Build the method."""
 
-    def derive(self, options: Any, *, num_places: int, num_steps: int, batch_size: int) -> Any:
+    def derive(
+        self, options: Any, *, num_places: int, num_steps: int, batch_size: int, num_processes: int = 1
+    ) -> Any:
         """Return the options with everything that was left open chosen."""
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from seco.config import setting
 from seco.errors import CheckpointError, ConfigError, TrainingError
 from seco.methods._contract import Setup
-from seco.nets.contrast import KeyGroups, KeyNorm, MomentumContrast
+from seco.nets.contrast import ContrastLoss, KeyGroups, KeyNorm, Keys, MomentumContrast
 from seco.nets.devices import autocast
 from seco.nets.phases import OPTIMISER, QUERY
+from seco.nets.processes import GradientSum
 from seco.nets.schedule import cosine
 from seco.views.plan import Negatives, Siblings, ViewPlan
 
@@ -54,6 +56,16 @@ class Options:
         "what normalises keys: the statistics of their batch-norm group (as the original), or running ones that follow the "
         "query's as the weights do, without groups (ema: EMAN, Cai et al. 2021)",
     )
+    accumulate: int = setting(
+        1,
+        "passes of the query a step, over an equal part of the batch each, to save memory; negatives stay those of the "
+        "whole batch, so it equals as many --query-groups",
+    )
+    query_groups: int | None = setting(
+        None,
+        "equal batch-norm groups of the query; default: as many as passes, so that many processes share their statistics "
+        "as one would; one or more a process needs no messages between them",
+    )
     optimiser: Literal["adamw", "sgd"] = setting("adamw", "AdamW, or SGD with momentum (the paper)")
     lr: float | None = setting(
         None,
@@ -82,12 +94,27 @@ class Options:
                 f"queue of {self.queue_size} keys, but negatives are those of the batch; add --negatives queue or both, "
                 "or leave the queue out (--queue-size none)"
             )
+        for name in ("accumulate", "query_groups"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} {value}; at least 1 (--{name.replace('_', '-')})")
+        if self.query_groups is not None and self.query_groups % self.accumulate:
+            raise ConfigError(
+                f"{self.query_groups} query groups in {self.accumulate} passes; make --query-groups a multiple of "
+                "--accumulate"
+            )
         if self.warmup_steps is not None and self.warmup_steps < 0:
             raise ConfigError(f"warm-up of {self.warmup_steps} steps; at least 0")
 
 
-def derive(options: Options, *, num_places: int, num_steps: int, batch_size: int) -> Options:
-    """Choose what was left open from the size of the run."""
+def derive(
+    options: Options, *, num_places: int, num_steps: int, batch_size: int, num_processes: int = 1
+) -> Options:
+    """Choose what was left open from the size of the run.
+
+    Raises:
+        ConfigError: the batch cannot be shared out evenly, or a share of it has no batch statistics.
+    """
     chosen: dict[str, Any] = {}
     negatives = options.negatives
     if negatives is None:
@@ -98,7 +125,9 @@ def derive(options: Options, *, num_places: int, num_steps: int, batch_size: int
     if options.momentum is None:
         chosen["momentum"] = round(1 - min(0.04, max(0.001, 10 / num_steps)), 4)
     if options.group_size is None:
-        chosen["group_size"] = max(2, min(64, batch_size // 2))
+        chosen["group_size"] = max(2, min(64, batch_size // 2, batch_size // num_processes))
+    if options.query_groups is None:
+        chosen["query_groups"] = options.accumulate
     adamw = options.optimiser == "adamw"
     if options.lr is None:
         chosen["lr"] = round(0.001 * (batch_size / 128) ** 0.5, 6) if adamw else 0.12 * batch_size / 256
@@ -106,7 +135,36 @@ def derive(options: Options, *, num_places: int, num_steps: int, batch_size: int
         chosen["weight_decay"] = 0.05 if adamw else 1e-4
     if options.warmup_steps is None:
         chosen["warmup_steps"] = num_steps // 20
-    return dataclasses.replace(options, **chosen)
+    options = dataclasses.replace(options, **chosen)
+    _check_shares(options, batch_size=batch_size, num_processes=num_processes)
+    return options
+
+
+def _check_shares(options: Options, *, batch_size: int, num_processes: int) -> None:
+    groups, passes, num = options.query_groups, options.accumulate, num_processes
+    assert groups is not None
+    assert options.group_size is not None
+    if batch_size % (passes * num):
+        raise ConfigError(
+            f"batch size {batch_size} cannot be shared evenly by {num} process{'es' * (num > 1)} in {passes} "
+            f"pass{'es' * (passes > 1)}; make --batch-size a multiple of {passes * num}"
+        )
+    if batch_size % groups or batch_size // groups < 2:
+        raise ConfigError(
+            f"{groups} query groups of a batch of {batch_size}; each must hold equally many places, at least 2 "
+            "(--query-groups, --accumulate)"
+        )
+    whole = groups // passes
+    if whole % num and num % whole:
+        raise ConfigError(
+            f"{whole} query groups a pass on {num} processes: neither divides the other; choose another --query-groups"
+        )
+    if num > 1 and batch_size // num < options.group_size:
+        raise ConfigError(
+            f"batch size {batch_size} on {num} processes is {batch_size // num} places each, fewer than a batch-norm group "
+            f"of {options.group_size} keys: raise --batch-size, lower --group-size, or use at most "
+            f"{max(1, batch_size // options.group_size)} processes"
+        )
 
 
 def learning_rate(options: Options, *, step: int, num_steps: int) -> float:
@@ -167,8 +225,11 @@ class ContrastMethod:
             backbone=setup.backbone, feature_dim=setup.feature_dim, plan=plan, queue_size=options.queue_size,
             momentum=options.momentum, temperature=options.temperature, siblings=options.siblings,
             negatives=options.negatives, key_groups=options.key_groups, group_size=options.group_size,
-            key_norm=options.key_norm, seed=setup.seed, phases=setup.phases,
+            key_norm=options.key_norm, query_groups=options.query_groups or 1, accumulate=options.accumulate,
+            seed=setup.seed, processes=setup.processes, phases=setup.phases,
         )  # fmt: skip
+        self.processes = setup.processes
+        self.gradients = GradientSum(self.net.query.parameters()) if setup.processes.size > 1 else None
         self.optimiser = _optimiser(options, list(self.net.query.parameters()))
 
     def update(self, views: Mapping[str, Tensor], *, step: int) -> dict[str, float]:
@@ -177,32 +238,69 @@ class ContrastMethod:
         rate = learning_rate(self.options, step=step, num_steps=self.num_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+        if self.options.key_norm == "ema":
+            self._average_statistics()  # keys are normalised by them, in every process alike
         with self.phases(OPTIMISER):
             self.net.update_key()
-        # Encoders with dropout or stochastic depth draw from torch's generator: give each step its own.
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), autocast(self.precision, self.device):
-            torch.manual_seed((self.seed * 1_000_003 + step) % 2**63)
-            out = self.net(views, seed=self.seed, step=step)
         self.optimiser.zero_grad(set_to_none=True)
-        with self.phases(QUERY):
-            out.total.backward()
-        # All numbers in one transfer: each would make the host wait for an accelerator once more.
-        names = ["loss", *(f"{k}_{h}" for h in out.loss for k in ("loss", "accuracy", "match"))]
-        told = [out.total.detach(), *(d[h] for h in out.loss for d in (out.loss, out.accuracy, out.match))]
-        numbers = dict(zip(names, torch.stack(told).tolist(), strict=True))
+        passes = self._passes(views, step=step)
+        numbers = self._numbers(passes, rate=rate)
         if not math.isfinite(numbers["loss"]):
             raise TrainingError(f"the loss is {numbers['loss']} at step {step}")
         with self.phases(OPTIMISER):
             self.optimiser.step()
-            self.net.push(out.keys)
-        return {**numbers, "lr": rate}
+            self.net.push(passes[0].keys)
+        return numbers
+
+    def _passes(self, views: Mapping[str, Tensor], *, step: int) -> list[ContrastLoss]:
+        """Go over the batch, forward and backward; afterwards gradients are those of its mean loss over all processes."""
+        num, processes = self.options.accumulate, self.processes
+        devices = [self.device] if self.device.type == "cuda" else []
+        passes: list[ContrastLoss] = []
+        keys: Keys = {}
+        for part in range(num):
+            # Encoders with dropout or stochastic depth draw from torch's generator: give each pass its own.
+            with torch.random.fork_rng(devices=devices), autocast(self.precision, self.device):
+                torch.manual_seed(
+                    (self.seed * 1_000_003 + step + (part * processes.size + processes.rank) * 2**40) % 2**63
+                )
+                if part == 0:
+                    keys = self.net.keys(views, seed=self.seed, step=step)
+                out = self.net.loss(views["q"], keys, part=part)
+            last = self.gradients is not None and part == num - 1
+            with self.phases(QUERY), self.gradients.summing() if last and self.gradients else nullcontext():
+                (out.total / (num * processes.size)).backward()
+            passes.append(out)
+        return passes
+
+    def _numbers(self, passes: list[ContrastLoss], *, rate: float) -> dict[str, float]:
+        """Return what a step came to, over the whole batch of all processes."""
+        # All numbers in one transfer: each would make the host wait for an accelerator once more.
+        heads = list(passes[0].loss)
+        names = ["loss", *(f"{k}_{h}" for h in heads for k in ("loss", "accuracy", "match"))]
+        told = [
+            torch.stack(
+                [out.total.detach(), *(d[h] for h in heads for d in (out.loss, out.accuracy, out.match))]
+            )
+            for out in passes
+        ]
+        mean = told[0] if len(told) == 1 else torch.stack(told).mean(0)
+        numbers = dict(zip(names, mean.tolist(), strict=True))
+        return {**self.processes.mean(numbers), "lr": rate}
 
     def encoder(self) -> tuple[nn.Module, nn.ModuleDict]:
         """Return the query's backbone and heads."""
+        self._average_statistics()
         heads = self.net.query["heads"]
         assert isinstance(heads, nn.ModuleDict)
         return self.net.query["backbone"], heads
+
+    def _average_statistics(self) -> None:
+        """Average batch norm's running statistics over processes: each has seen its own groups.
+
+        They are linear in what was seen, so it does not matter when or how often this is done.
+        """
+        self.processes.average(b for part in (self.net.query, self.net.key) for b in part.buffers())
 
     def to(self, device: torch.device) -> None:
         """Move everything to a device, convolutions in channels-last layout."""
@@ -212,6 +310,7 @@ class ContrastMethod:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return networks, queues and what the optimiser remembers of each parameter."""
+        self._average_statistics()
         state = {f"net.{k}": v for k, v in self.net.state_dict().items()}
         for i, parameter in enumerate(self.net.query.parameters()):
             remembered = self.optimiser.state.get(parameter, {})

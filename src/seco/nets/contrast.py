@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Literal
 
 import numpy as np
@@ -17,9 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seco.errors import ConfigError
+from seco.nets.batchnorm import SharedStatistics
 from seco.nets.grouped import GroupedNorms
 from seco.nets.heads import projection_head
 from seco.nets.phases import KEYS, LOSS, QUERY, Phases
+from seco.nets.processes import ALONE, Processes
 from seco.nets.queue import KeyQueue
 from seco.views.draws import GROUPS, uniforms
 from seco.views.plan import Head, Negatives, Siblings, ViewPlan
@@ -27,6 +30,8 @@ from seco.views.plan import Head, Negatives, Siblings, ViewPlan
 KeyGroups = Literal["kind", "mixed"]
 KeyNorm = Literal["batch", "ema"]
 """Whose statistics normalise keys: their group's, or the key network's own, which follow the query's."""
+Keys = Mapping[str, Mapping[str, Tensor]]
+"""Per head the projections of the keys it needs, by view name, (batch of all processes, dim)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,9 +70,12 @@ class MomentumContrast(nn.Module):
         key_groups: KeyGroups,
         group_size: int,
         key_norm: KeyNorm = "batch",
+        query_groups: int = 1,
+        accumulate: int = 1,
         projection_dim: int = 128,
         seed: int = 0,
         phases: Phases | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         """Build the heads, momentum copies and queues around a backbone.
 
@@ -81,6 +89,9 @@ class MomentumContrast(nn.Module):
             key_norm: `batch` statistics of the group, as the original; or `ema`, the running statistics, which follow the
                 query's by momentum as the weights do (EMAN, Cai et al. 2021): no key depends on its companions, so
                 there are no groups and nothing to shuffle.
+            query_groups: batch-norm groups of the query, of equal size.
+            accumulate: passes of the query a step, over an equal part of the batch each.
+            processes: who shares the batch; each gives its own part of it to `keys` and `loss`.
         """
         super().__init__()
         if not 0 <= momentum < 1:
@@ -100,6 +111,9 @@ class MomentumContrast(nn.Module):
         self.group_size = group_size
         self.key_norm = key_norm
         self.phases = phases or Phases()
+        self.accumulate = accumulate
+        self.processes = processes
+        self.num_groups, self.statistics = _query_groups(query_groups, accumulate, processes)
         heads = {
             h.name: projection_head(feature_dim, projection_dim, seed=seed + i)
             for i, h in enumerate(plan.heads)
@@ -137,84 +151,136 @@ class MomentumContrast(nn.Module):
         Shuffling parts a place's keys from its group companions in the query batch, so that batch statistics do not tell
         which key belongs to which query (He et al. 2020, section 3.3, done there across devices).
         """
-        names = [v.name for v in self.plan.keys]
+        names, processes = [v.name for v in self.plan.keys], self.processes
+        x = torch.cat([views[n] for n in names]) if len(names) > 1 else views[names[0]]
+        num = len(views[names[0]]) * processes.size
+        owners = np.tile(processes.owners(num, parts=self.accumulate), len(names))
         if self.key_norm == "ema":
             self.key["backbone"].eval()
-            features = self.key["backbone"](torch.cat([views[n] for n in names]))
-            return dict(zip(names, features.chunk(len(names)), strict=True))
-        kinds = [names] if self.key_groups == "mixed" else [[n] for n in names]
-        shuffled, orders, sizes = [], [], []
-        for number, kind in enumerate(kinds):
-            x = torch.cat([views[n] for n in kind]) if len(kind) > 1 else views[kind[0]]
-            drawn = uniforms(seed=seed, epoch=step, samples=np.arange(len(x)), view=GROUPS + number, num=1)
-            orders.append(torch.from_numpy(np.argsort(drawn[:, 0], kind="stable")).to(x.device))
-            shuffled.append(x[orders[-1]])
+            if processes.size == 1:
+                return dict(zip(names, self.key["backbone"](x).chunk(len(names)), strict=True))
+            wanted = [np.flatnonzero(owners == rank) for rank in range(processes.size)]
+            own = x
+        else:
+            shares = processes.shares(self._groups(num, len(names), seed=seed, step=step))
+            wanted = [np.concatenate(groups) for groups in shares]
+            own = processes.exchange(x, owners, wanted).contiguous(memory_format=torch.channels_last)
+            self.key_norms.sizes = [len(g) for g in shares[processes.rank]]
+        features = processes.gather(self.key["backbone"](own), [len(w) for w in wanted])
+        back = torch.empty_like(features)
+        back[torch.from_numpy(np.concatenate(wanted)).to(x.device)] = features
+        return dict(zip(names, back.chunk(len(names)), strict=True))
+
+    def _groups(self, num: int, num_views: int, *, seed: int, step: int) -> list[np.ndarray]:
+        """Return the keys of each batch-norm group, as places in the row of all views' keys one after the other.
+
+        Args:
+            num: keys a view, of all processes.
+        """
+        kinds, length = (1, num * num_views) if self.key_groups == "mixed" else (num_views, num)
+        groups: list[np.ndarray] = []
+        for number in range(kinds):
+            drawn = uniforms(seed=seed, epoch=step, samples=np.arange(length), view=GROUPS + number, num=1)
+            order = np.argsort(drawn[:, 0], kind="stable") + number * length
             # A group of one key has no statistics.
-            num_groups = max(1, min(round(len(x) / self.group_size), len(x) // 2))
-            sizes += [len(p) for p in np.array_split(np.arange(len(x)), num_groups)]
-        self.key_norms.sizes = sizes
-        features = self.key["backbone"](torch.cat(shuffled) if len(shuffled) > 1 else shuffled[0])
-        out: dict[str, Tensor] = {}
-        for kind, order, part in zip(kinds, orders, features.chunk(len(kinds)), strict=True):
-            back = torch.empty_like(part)
-            back[order] = part
-            out.update(zip(kind, back.chunk(len(kind)), strict=True))
+            groups += np.array_split(order, max(1, min(round(length / self.group_size), length // 2)))
+        return groups
+
+    @torch.no_grad()
+    def keys(self, views: Mapping[str, Tensor], *, seed: int, step: int) -> Keys:
+        """Return what each head makes of the keys of the whole batch: no gradient goes to keys, so none is gathered.
+
+        Args:
+            views: key view -> (this process's part of the batch, bands, h, w).
+            seed, step: coordinates of the key shuffle.
+        """
+        with self.phases(KEYS):
+            features = self.key_features(views, seed=seed, step=step)
+        heads = self.key["heads"]
+        assert isinstance(heads, nn.ModuleDict)
+        out = {}
+        with self.phases(LOSS), torch.autocast(next(iter(features.values())).device.type, enabled=False):
+            dtype = next(heads.parameters()).dtype
+            features = {k: v.to(dtype) for k, v in features.items()}
+            for head in self.plan.heads:
+                wanted = (head.positive, *(head.siblings if self.siblings != "none" else ()))
+                out[head.name] = {
+                    n: functional.normalize(heads[head.name](features[n]), dim=1) for n in wanted
+                }
         return out
 
     def forward(self, views: Mapping[str, Tensor], *, seed: int, step: int) -> ContrastLoss:
-        """Compute loss and accuracy of a batch.
+        """Compute loss and accuracy of a batch in one pass; see `keys` and `loss`.
 
         Args:
-            views: view name -> (batch, bands, h, w); `q` is the query.
+            views: view name -> (this process's part of the batch, bands, h, w); `q` is the query.
             seed, step: coordinates of the key shuffle.
         """
-        if len(views["q"]) < 2:
-            raise ConfigError(f"batch of {len(views['q'])}; batch statistics need at least 2 (--batch-size)")
-        with self.phases(KEYS):
-            key_features = self.key_features(views, seed=seed, step=step)
+        return self.loss(views["q"], self.keys(views, seed=seed, step=step))
+
+    def loss(self, views: Tensor, keys: Keys, *, part: int = 0) -> ContrastLoss:
+        """Compute loss and accuracy of this process's queries in one of the `accumulate` parts of a batch.
+
+        Args:
+            views: query views of this process's part of the batch.
+            keys: of the whole batch, from `keys`.
+            part: which of the parts.
+        """
+        num = len(views) * self.processes.size
+        if num < 2:
+            raise ConfigError(f"batch of {num}; batch statistics need at least 2 (--batch-size)")
+        own = torch.arange(len(views)).chunk(self.accumulate)[part]
+        rows = torch.from_numpy(self.processes.rows(num, parts=self.accumulate))[own].to(views.device)
         with self.phases(QUERY):
-            query_features = self.query["backbone"](views["q"])
-        with self.phases(LOSS), torch.autocast(query_features.device.type, enabled=False):
+            query = self._query_features(views if self.accumulate == 1 else views[own.to(views.device)])
+        with self.phases(LOSS), torch.autocast(query.device.type, enabled=False):
             # Heads, logits and loss are computed in the parameters' own precision, whatever the backbone ran in.
             dtype = next(self.query["heads"].parameters()).dtype
-            return self._losses(query_features.to(dtype), {k: v.to(dtype) for k, v in key_features.items()})
+            return self._losses(query.to(dtype), keys, rows)
 
-    def _losses(self, query: Tensor, keys: Mapping[str, Tensor]) -> ContrastLoss:
+    def _query_features(self, x: Tensor) -> Tensor:
+        with self.statistics or nullcontext():
+            if self.num_groups == 1:
+                return self.query["backbone"](x)
+            return torch.cat([self.query["backbone"](group) for group in x.chunk(self.num_groups)])
+
+    def _losses(self, query: Tensor, keys: Keys, rows: Tensor) -> ContrastLoss:
+        """Compare queries with keys; `rows` says which of the batch's keys are the queries' own."""
         losses, accuracies, matches, enqueue = {}, {}, {}, {}
-        query_heads, key_heads = self.query["heads"], self.key["heads"]
-        assert isinstance(query_heads, nn.ModuleDict)
-        assert isinstance(key_heads, nn.ModuleDict)
+        heads = self.query["heads"]
+        assert isinstance(heads, nn.ModuleDict)
         for head in self.plan.heads:
-            q = functional.normalize(query_heads[head.name](query), dim=1)
-            with torch.no_grad():
-                wanted = (head.positive, *(head.siblings if self.siblings != "none" else ()))
-                projected = {n: functional.normalize(key_heads[head.name](keys[n]), dim=1) for n in wanted}
-            logits = self.logits(head, q, projected)
+            q = functional.normalize(heads[head.name](query), dim=1)
+            projected = keys[head.name]
+            logits = self.logits(head, q, projected, rows)
             target = torch.zeros(len(q), dtype=torch.int64, device=q.device)
             losses[head.name] = functional.cross_entropy(logits, target)
             accuracies[head.name] = (logits.detach().argmax(1) == 0).float().mean()
             nearest = (q.detach() @ projected[head.positive].T).argmax(1)
-            matches[head.name] = (nearest == torch.arange(len(q), device=q.device)).float().mean()
+            matches[head.name] = (nearest == rows).float().mean()
             enqueue[head.name] = projected[head.positive]
         total = torch.stack(list(losses.values())).sum()
         detached = {k: v.detach() for k, v in losses.items()}
         return ContrastLoss(total=total, loss=detached, accuracy=accuracies, match=matches, keys=enqueue)
 
-    def logits(self, head: Head, q: Tensor, keys: Mapping[str, Tensor]) -> Float[Tensor, "batch logits"]:
+    def logits(
+        self, head: Head, q: Tensor, keys: Mapping[str, Tensor], rows: Tensor
+    ) -> Float[Tensor, "batch logits"]:
         """Return the positive's logit, then those of the negatives: the queue's, the batch's, the siblings'."""
-        columns = [(q * keys[head.positive]).sum(1, keepdim=True)]
+        columns = [(q * keys[head.positive][rows]).sum(1, keepdim=True)]
         if self.negatives != "batch":
             queue = self.queues[head.name]
             assert isinstance(queue, KeyQueue)
             columns.append(q @ queue.keys.to(q.dtype).T)
         if self.negatives != "queue":
-            own = torch.eye(len(q), dtype=torch.bool, device=q.device)
-            columns.append((q @ keys[head.positive].T).masked_fill(own, -torch.inf))
+            batch = keys[head.positive]
+            own = rows[:, None] == torch.arange(len(batch), device=q.device)
+            columns.append((q @ batch.T).masked_fill(own, -torch.inf))
         for name in head.siblings:
             if self.siblings == "all":
                 columns.append(q @ keys[name].T)
             elif self.siblings == "own":
-                columns.append((q * keys[name]).sum(1, keepdim=True))
+                columns.append((q * keys[name][rows]).sum(1, keepdim=True))
         return torch.cat(columns, dim=1) / self.temperature
 
     def push(self, keys: Mapping[str, Tensor]) -> None:
@@ -222,3 +288,13 @@ class MomentumContrast(nn.Module):
         for name, queue in self.queues.items():
             assert isinstance(queue, KeyQueue)
             queue.push(keys[name])
+
+
+def _query_groups(
+    query_groups: int, accumulate: int, processes: Processes
+) -> tuple[int, SharedStatistics | None]:
+    """Return the batch-norm groups of a query pass in this process, and how one that spans processes is shared."""
+    whole = max(1, query_groups // accumulate)
+    if whole % processes.size == 0:
+        return whole // processes.size, None
+    return 1, SharedStatistics(processes.subgroup(processes.size // whole))

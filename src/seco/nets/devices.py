@@ -15,12 +15,24 @@ from seco.errors import ConfigError
 Precision = Literal["auto", "fp32", "bf16"]
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: str = "auto", *, number: int | None = None) -> torch.device:
     """Return the device asked for, or the best there is.
+
+    Args:
+        name: auto, cpu, cuda, ...
+        number: of this process on its machine; accelerators without a number of their own are shared out by it.
 
     Raises:
         ConfigError: it is not there.
     """
+    if number is not None and name in ("auto", "cuda") and torch.cuda.is_available():
+        if number >= torch.cuda.device_count():
+            raise ConfigError(
+                f"process {number} on this machine has no GPU of its own, there are {torch.cuda.device_count()}; start as "
+                "many processes as GPUs, or use --device cpu"
+            )
+        torch.cuda.set_device(number)
+        return torch.device("cuda", number)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

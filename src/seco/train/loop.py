@@ -10,11 +10,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from seco import config as configs
 from seco.data.dataset import open_dataset
-from seco.errors import CheckpointError, ConfigError, TrainingError
+from seco.errors import CheckpointError, ConfigError, LostProcessError, TrainingError
 from seco.methods import _contract as methods
 from seco.nets.backbones import build_backbone, check_input, feature_dim
 from seco.nets.devices import broken_in_bf16, keep_freed_memory, pick_device, pick_precision
@@ -33,11 +34,14 @@ from seco.train import checkpoints, record
 from seco.train.meter import Meter
 from seco.train.places import batches, choose_places
 from seco.train.probe import OnlineProbe, online_probe
-from seco.train.settings import Pretrain, derived, make_viewer, resolve
+from seco.train.settings import Pretrain, derived, make_viewer, num_passes, resolve
 from seco.train.stopping import InterruptedRunError, stop_flag
+from seco.train.team import PATIENCE_S, Team
 from seco.views.augment import deviation
 
 Say = Callable[[str], None]
+ECHO_S = 5.0
+"""In which a second signal to one of many processes is taken for the first, passed on by who started them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,13 @@ class Finished:
 
 
 def pretrain(
-    config: Pretrain, run: Path, *, resume: bool = False, say: Say = print, phases: Phases | None = None
+    config: Pretrain,
+    run: Path,
+    *,
+    resume: bool = False,
+    say: Say = print,
+    team: Team | None = None,
+    phases: Phases | None = None,
 ) -> Finished:
     """Pre-train an encoder.
 
@@ -61,18 +71,20 @@ def pretrain(
         resume: go on from the newest checkpoint, bit for bit as if nothing had happened (one CPU process).
         say: takes lines for the user.
         phases: filled with where the time goes, which is then said and written into the run folder.
+        team: this process and those that train with it, from `seco.train.team.join`; every one calls this with the same
+            arguments, and the first of them writes and speaks. None trains alone.
 
     Raises:
         SecoError: see the error tree; `InterruptedRunError` after Ctrl-C, with a checkpoint written.
     """
-    session = _Session(config, run, resume=resume, say=say, phases=phases)
+    session = _Session(config, run, resume=resume, say=say, team=team, phases=phases)
     try:
         if phases is not None:
             phases.start(session.device)
         return session.train()
     finally:
         session.close()
-        if phases is not None:
+        if phases is not None and session.team.leads:
             report = phases.report(batch_size=session.config.batch_size)
             write_json(run / PROFILE_NAME, report)
             for line in lines(report):
@@ -83,38 +95,94 @@ class _Session:
     """Everything one call of `pretrain` holds open."""
 
     def __init__(
-        self, config: Pretrain, run: Path, *, resume: bool, say: Say, phases: Phases | None = None
+        self,
+        config: Pretrain,
+        run: Path,
+        *,
+        resume: bool,
+        say: Say,
+        team: Team | None = None,
+        phases: Phases | None = None,
     ) -> None:
         """Open data, build the method and take up the newest checkpoint."""
-        self.run, self.say, self.phases = run, say, phases or Phases()
+        team = team or Team()
+        self.run, self.team, self.processes, self.phases = run, team, team.processes, phases or Phases()
+        self.say: Say = say if team.leads else lambda _line: None
+        with team.together():
+            found = self._open(config, resume=resume)
+        self._make_tier()
+        with team.together():
+            self.tier = self.dataset.training(self.config.bands)
+            before = record.same_run(run, self.config, self.places, self.tier) if resume else None
+            self._choose_device()
+            self.viewer = make_viewer(self.config, self.tier, self.plan).to(self.device)
+            backbone = self._backbone(before)
+        team.same(self._about())
+        with team.together():
+            self.method = self._build(backbone)
+            self._take_up(before, found)
+        self.processes.broadcast(self.method.state_dict().values() if not found else ())
+        self.log: MetricsLog | None = None
+        self.board: Any = None
+        with team.together():
+            if team.leads:
+                self._start_writing(resume=resume)
+        self._announce(config)
+
+    def _open(self, config: Pretrain, *, resume: bool) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
+        """Open the data and resolve the settings; return the newest checkpoint of a run that goes on."""
+        run = self.run
         found = checkpoints.load_newest(run) if resume else None
         if not resume and (run / CONFIG_NAME).exists():
             raise ConfigError(f"{run} holds a run already; go on with --resume, or choose another --out")
         if resume and not (run / CONFIG_NAME).exists():
             raise CheckpointError(f"{run} holds no run to resume; leave out --resume to start one")
-        plan = methods.find(config.method).PLAN
-        dataset = open_dataset(config.data)
-        self.places = choose_places(dataset, config, num_seasons=plan.num_seasons)
-        asked = config
-        self.config = resolve(config, num_places=len(self.places.train), patch_px=dataset.meta.patch_px)
-        self.tier = dataset.training(self.config.bands)
-        before = record.same_run(run, self.config, self.places, self.tier) if resume else None
-        self.device = pick_device(self.config.device)
+        self.plan = methods.find(config.method).PLAN
+        self.dataset = open_dataset(config.data)
+        self.places = choose_places(self.dataset, config, num_seasons=self.plan.num_seasons)
+        self.config = resolve(
+            config, num_places=len(self.places.train), patch_px=self.dataset.meta.patch_px,
+            num_processes=self.processes.size,
+        )  # fmt: skip
+        self.first = found[0] if found else 0
+        return found
+
+    def _make_tier(self) -> None:
+        """Make the training tier where it is missing, once a machine; the others wait for it."""
+        if self.processes.size > 1:
+            with self.team.together(timeout_s=PATIENCE_S):
+                if self.team.local_rank == 0:
+                    self.dataset.training(self.config.bands)
+
+    def _choose_device(self) -> None:
+        self.notes: list[str] = []
+        self.device = pick_device(
+            self.config.device, number=self.team.local_rank if self.processes.size > 1 else None
+        )
         if self.device.type == "cpu":
             keep_freed_memory()
         self.precision = pick_precision(self.config.precision, self.device)
-        self.notes: list[str] = []
-        self.viewer = make_viewer(self.config, self.tier, plan).to(self.device)
-        self.method = self._build(before)
+
+    def _about(self) -> dict[str, Any]:
+        """Return what has to be the same in every process."""
+        plain = configs.to_plain(self.config)
+        plain.update(plain.pop("method_options"))
+        return {
+            **{k: v for k, v in plain.items() if k not in record.FREE}, "training data": self.tier.fingerprint,
+            "places": record.fingerprint(self.places), "precision": self.precision, "device": self.device.type,
+            "first step": self.first,
+        }  # fmt: skip
+
+    def _take_up(self, before: record.Started | None, found: tuple[int, Any, Any] | None) -> None:
+        """Go on where the newest checkpoint is."""
         if before and (before.device, before.precision) != (self.device.type, self.precision):
             self.notes.append(
                 f"so far on {before.device} in {before.precision}, from here on {self.device.type} in {self.precision}: "
                 "not what an uninterrupted run would give"
             )
-        self.first = 0
         self.meter = Meter(0, self.config)
         if found:
-            self.first, state, about = found
+            _, state, about = found
             self.method.load_state_dict(state)
             self.meter = Meter(self.first, self.config, **about.get("meter", {}))
         self.probe = (
@@ -122,20 +190,20 @@ class _Session:
             if self.config.probe_every
             else None
         )
+
+    def _start_writing(self, *, resume: bool) -> None:
         if not resume:
             started = record.Started(
-                tier=self.tier.fingerprint, dataset=dataset.fingerprint, device=self.device.type,
+                tier=self.tier.fingerprint, dataset=self.dataset.fingerprint, device=self.device.type,
                 precision=self.precision, starting_boxes=self.starting_boxes,
             )  # fmt: skip
-            record.write(run, self.config, started, self.places, self.tier)
-        self.log = MetricsLog(run / METRICS_NAME, keep_until_step=self.first)
-        self.board = _tensorboard(run, self.first)
-        self._announce(asked)
+            record.write(self.run, self.config, started, self.places, self.tier)
+        self.log = MetricsLog(self.run / METRICS_NAME, keep_until_step=self.first)
+        self.board = _tensorboard(self.run, self.first)
 
-    def _build(self, before: record.Started | None) -> methods.Method:
-        """Build the method; where the run goes on, its checkpoint has all weights, and the starting ones may be gone."""
+    def _backbone(self, before: record.Started | None) -> nn.Module:
+        """Build the backbone; where the run goes on, its checkpoint has all weights, and the starting ones may be gone."""
         config = self.config
-        assert config.steps is not None
         if before is None:
             start = starting_spec(config.init, self.tier.bands)
             self.starting_boxes = start.trained_boxes if start else ()
@@ -150,10 +218,15 @@ class _Session:
         ):
             check_input(backbone, len(self.tier.bands), px=px)
         self._avoid_broken_bf16(backbone)
+        return backbone
+
+    def _build(self, backbone: nn.Module) -> methods.Method:
+        config = self.config
+        assert config.steps is not None
         setup = methods.Setup(
             backbone=backbone, feature_dim=feature_dim(backbone), num_places=len(self.places.train),
             num_steps=config.steps, batch_size=config.batch_size, seed=config.seed, precision=self.precision,
-            phases=self.phases,
+            processes=self.processes, phases=self.phases,
         )  # fmt: skip
         method = methods.find(config.method).build(setup, config.options())
         method.to(self.device)
@@ -182,6 +255,7 @@ class _Session:
             f"{config.method} on {len(places.train)} places ({len(places.held_out)} held out: {places.how}{short}), "
             f"{config.encoder} for {','.join(b.name for b in self.tier.bands)}, {self.device.type} {self.precision}, "
             f"{config.steps} steps of {config.batch_size} places"
+            + (f", {config.batch_size // self.processes.size} a process" if self.processes.size > 1 else "")
         )
         for note in self.notes:
             self.say(note)
@@ -199,22 +273,25 @@ class _Session:
         step, numbers = self.first, {}
         reading = batches(
             self.tier, self.places, self.viewer, batch_size=config.batch_size, first=self.first, last=config.steps,
-            seed=config.seed,
+            seed=config.seed, rows=self._own_rows(),
         )  # fmt: skip
-        with stop_flag() as stop, closing(reading) as reader:
+        echo_s = ECHO_S if self.processes.size > 1 else 0.0
+        with stop_flag(echo_s=echo_s) as stop, closing(reading) as reader:
             for step, batch in enumerate(self.phases.each(WAIT, reader), start=self.first + 1):
                 with self.phases(VIEWS):
                     seasons = batch.seasons.to(self.device, non_blocking=True)
                     views = self.viewer.views(seasons, batch.epoch, batch.places)
                 try:
                     numbers = self.method.update(views, step=step - 1)
+                    self.meter.add(numbers)
+                    # Asked once: a signal while the state is written stops the run after the next step.
+                    stopping = self.processes.any(stop.is_set()) and step < config.steps
+                    with self.phases(SAVE):
+                        self._after_step(step, stopping=stopping)
                 except TrainingError as err:
                     raise self._failed(err) from err
-                self.meter.add(numbers)
-                # Asked once: a signal while the state is written stops the run after the next step.
-                stopping = stop.is_set() and step < config.steps
-                with self.phases(SAVE):
-                    self._after_step(step, stopping=stopping)
+                except LostProcessError as err:
+                    raise self._lost(err, step) from err
                 if stopping:
                     raise InterruptedRunError(
                         f"stopped at step {step} of {config.steps}, saved; go on: seco pretrain --resume --out {self.run}"
@@ -227,6 +304,19 @@ class _Session:
             num_steps=config.steps,
             last=numbers,
             seconds=time.perf_counter() - started,
+        )
+
+    def _own_rows(self) -> np.ndarray | None:
+        """Return which rows of a batch are this process's; None for all."""
+        if self.processes.size == 1:
+            return None
+        return self.processes.rows(self.config.batch_size, parts=num_passes(self.config))
+
+    def _lost(self, err: LostProcessError, step: int) -> LostProcessError:
+        last = checkpoints.folders(self.run)
+        kept = f"the newest checkpoint is {last[-1]}" if last else "no checkpoint was written yet"
+        return LostProcessError(
+            f"step {step}: {err}; {kept}: go on with the same command and --resume, on any number of processes"
         )
 
     def _failed(self, err: TrainingError) -> TrainingError:
@@ -243,9 +333,7 @@ class _Session:
         assert config.log_every is not None
         if step % config.log_every == 0 or step == 1 or last:
             numbers, line = self.meter.report(step)
-            self.log.add(step=step, **numbers)
-            for key, value in numbers.items():
-                self.board.add_scalar(key, value, step)
+            self._log(step, numbers)
             self.say(line)
         if self.probe is not None and config.probe_every and (step % config.probe_every == 0 or last):
             self._probe(step, self.probe)
@@ -253,20 +341,25 @@ class _Session:
         if step % config.checkpoint_every == 0 or last or stopping:
             self._checkpoint(step)
 
+    def _log(self, step: int, numbers: dict[str, float]) -> None:
+        if self.log is not None and self.board is not None:
+            self.log.add(step=step, **numbers)
+            for key, value in numbers.items():
+                self.board.add_scalar(key, value, step)
+
     def _probe(self, step: int, probe: OnlineProbe) -> None:
-        scores = probe.run(self.as_encoder(step))
-        self.log.add(step=step, **scores)
-        for key, value in scores.items():
-            self.board.add_scalar(key, value, step)
+        encoder = self.as_encoder(step)  # in every process: their statistics are averaged
+        if not self.team.leads:
+            return
+        scores = probe.run(encoder)
+        self._log(step, scores)
         self.say(f"step {step}: held-out places: " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
 
     def _checkpoint(self, step: int) -> None:
-        checkpoints.save(
-            self.run,
-            step=step,
-            state=self.method.state_dict(),
-            about={"config": configs.to_plain(self.config), "meter": self.meter.state()},
-        )
+        state = self.method.state_dict()
+        if self.team.leads:
+            about = {"config": configs.to_plain(self.config), "meter": self.meter.state()}
+            checkpoints.save(self.run, step=step, state=state, about=about)
         self._save_encoder(step)
 
     def as_encoder(self, step: int) -> Encoder:
@@ -285,12 +378,15 @@ class _Session:
         )  # fmt: skip
 
     def _save_encoder(self, step: int) -> None:
-        self.as_encoder(step).save(self.run / ENCODER_NAME)
+        encoder = self.as_encoder(step)
+        if self.team.leads:
+            encoder.save(self.run / ENCODER_NAME)
 
     def close(self) -> None:
         """Close the logs."""
-        self.log.close()
-        self.board.close()
+        if self.log is not None and self.board is not None:
+            self.log.close()
+            self.board.close()
 
 
 def _tensorboard(run: Path, first: int) -> Any:

@@ -117,12 +117,21 @@ class Batch:
 
 
 def batches(
-    tier: TrainingTier, places: Places, viewer: Viewer, *, batch_size: int, first: int, last: int, seed: int
+    tier: TrainingTier,
+    places: Places,
+    viewer: Viewer,
+    *,
+    batch_size: int,
+    first: int,
+    last: int,
+    seed: int,
+    rows: np.ndarray | None = None,
 ) -> Generator[Batch, None, None]:
     """Yield the batches of steps `first` to `last` - 1, read ahead in the background.
 
-    Every epoch goes over the places in a new order and leaves out what does not fill a batch.
-    """
+    Every epoch goes over the places in a new order and leaves out what does not fill a batch. Of a batch only `rows` are
+    read where they are given: this process's share.
+    """  # fmt: skip
     per_epoch = len(places.train) // batch_size
     stop = threading.Event()
     ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=3)
@@ -135,11 +144,12 @@ def batches(
                 if epoch != order_epoch:
                     order, order_epoch = shuffled(seed=seed, epoch=epoch, num=len(places.train)), epoch
                 chosen = places.train[order[number * batch_size : (number + 1) * batch_size]]
-                rows = viewer.rows(epoch, chosen, places.first_row, places.num_dates)
-                pixels = np.ascontiguousarray(tier.pixels[rows.ravel()])
+                chosen = chosen if rows is None else chosen[rows]
+                patches = viewer.rows(epoch, chosen, places.first_row, places.num_dates)
+                pixels = np.ascontiguousarray(tier.pixels[patches.ravel()])
                 if pixels.dtype == np.uint16:  # not every torch operation takes uint16
                     pixels = pixels.astype(np.int32)
-                seasons = torch.from_numpy(pixels).view(*rows.shape, *pixels.shape[1:])
+                seasons = torch.from_numpy(pixels).view(*patches.shape, *pixels.shape[1:])
                 _put(ready, Batch(seasons=seasons, places=chosen, epoch=epoch), stop)
                 if stop.is_set():
                     return

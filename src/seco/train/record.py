@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -91,6 +92,14 @@ def same_run(run: Path, config: Pretrain, places: Places, tier: TrainingTier) ->
         )
     _same_places(run, _parts(places))
     return started
+
+
+def fingerprint(places: Places) -> str:
+    """Return a hash of which places are trained on and held out."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in (places.train, places.held_out):
+        digest.update(np.ascontiguousarray(part, np.int64).tobytes() + b"|")
+    return digest.hexdigest()
 
 
 def _parts(places: Places) -> list[str]:

@@ -106,14 +106,16 @@ class Pretrain:
         return build(methods.find(self.method).Options, self.method_options)
 
 
-def resolve(config: Pretrain, *, num_places: int, patch_px: int) -> Pretrain:
+def resolve(config: Pretrain, *, num_places: int, patch_px: int, num_processes: int = 1) -> Pretrain:
     """Choose everything that was left open.
 
     Raises:
-        ConfigError: the batch is larger than the places.
+        ConfigError: the batch is larger than the places, or cannot be shared by the processes.
     """
     if not config.batch_size:
-        config = dataclasses.replace(config, batch_size=max(2, min(USUAL_BATCH, num_places)))
+        share = num_processes * num_passes(config)
+        usual = min(USUAL_BATCH, num_places) // share * share
+        config = dataclasses.replace(config, batch_size=max(2, usual))
     if config.batch_size > num_places:
         raise ConfigError(
             f"batch size {config.batch_size} is above the {num_places} places to train on; lower --batch-size"
@@ -123,8 +125,9 @@ def resolve(config: Pretrain, *, num_places: int, patch_px: int) -> Pretrain:
         steps = max(1, round(config.epochs * (num_places // config.batch_size)))
     steps = steps or 600
     options = methods.find(config.method).derive(
-        config.options(), num_places=num_places, num_steps=steps, batch_size=config.batch_size
-    )
+        config.options(), num_places=num_places, num_steps=steps, batch_size=config.batch_size,
+        num_processes=num_processes,
+    )  # fmt: skip
     sigma = config.blur_sigma
     if sigma is None:
         sigma = (0.1, max(0.1, round(2.0 * patch_px / PAPER_PATCH_PX, 3)))
@@ -135,6 +138,11 @@ def resolve(config: Pretrain, *, num_places: int, patch_px: int) -> Pretrain:
         probe_every=max(tenth, MIN_PROBE_EVERY) if config.probe_every is None else config.probe_every,
         checkpoint_every=config.checkpoint_every or tenth, method_options=to_plain(options),
     )  # fmt: skip
+
+
+def num_passes(config: Pretrain) -> int:
+    """Return in how many parts a batch is gone over; methods without such a setting do it in one."""
+    return int(getattr(config.options(), "accumulate", 1))
 
 
 def augmentation(config: Pretrain) -> Augment:

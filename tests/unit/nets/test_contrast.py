@@ -108,8 +108,8 @@ def test_loss_logits_and_gradients_equal_a_plain_loop(method, siblings, negative
     seen = {}
     original = net.logits
 
-    def spy(head, q, keys):
-        seen[head.name] = original(head, q, keys)
+    def spy(head, q, keys, rows):
+        seen[head.name] = original(head, q, keys, rows)
         return seen[head.name]
 
     net.logits = spy
@@ -131,7 +131,7 @@ def test_number_of_negatives_is_the_queue_and_every_sibling():
     net, views = make("seco").train(), make_views("seco")
     seen = {}
     original = net.logits
-    net.logits = lambda h, q, k: seen.setdefault(h.name, original(h, q, k))
+    net.logits = lambda h, q, k, rows: seen.setdefault(h.name, original(h, q, k, rows))
     net(views, seed=0, step=0)
     assert {k: v.shape[1] for k, v in seen.items()} == {
         "z0": 1 + QUEUE,
