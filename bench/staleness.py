@@ -53,7 +53,7 @@ def main() -> None:
     seen = {"steps": 0}
     plain = net.logits
 
-    def logits(head: object, q: Tensor, keys: dict[str, Tensor]) -> Tensor:
+    def logits(head: object, q: Tensor, keys: dict[str, Tensor], rows: Tensor) -> Tensor:
         """Return the method's own logits, after a look at what it compares with."""
         with torch.no_grad():
             positive, queue = keys["k0"], net.queues["z0"]
@@ -67,7 +67,7 @@ def main() -> None:
                 seen["steps"] * args.batch_size > size
             ):  # before, the oldest are the random vectors it starts with
                 sums["oldest of the queue"].append(accuracy(q, positive, q @ queue.keys[age >= size - num].T))
-        return plain(head, q, keys)
+        return plain(head, q, keys, rows)
 
     net.logits = logits
     rows = []

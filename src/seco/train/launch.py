@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 
-from torch.distributed.distributed_c10d import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined] # found at run time only
 
 from seco.errors import LostProcessError
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore, Store, TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined] # found at run time only
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from seco.errors import ConfigError, LostProcessError, SecoError
 from seco.nets.processes import ALONE, Processes
