@@ -23,7 +23,7 @@ CASES = {
     # Groups of keys of all kinds, as many as do not go evenly into two processes.
     "mixed": {
         "method": "seco", "sizes": [1, 2],
-        "options": {"key_groups": "mixed", "group_size": 7, "siblings": "own", "queue_size": 8},
+        "options": {"key_groups": "mixed", "group_size": 7, "siblings": "own", "queue_size": 20},
     },
     "moco": {"method": "moco", "options": {"query_groups": 4, "group_size": 3}, "sizes": [1, 2]},
     # Keys of no group, normalised by running statistics that the processes have in common.

@@ -83,7 +83,7 @@ def test_what_was_chosen_is_told_and_nothing_else():
     assert derived(asked, full) == {
         "batch_size": 64, "view_px": 64,
         "blur_sigma": [0.1, 0.485], "log_every": 2, "probe_every": 10, "checkpoint_every": 10, "negatives": "batch",
-        "group_size": 32, "lr": 0.000707, "weight_decay": 0.05, "warmup_steps": 5,
+        "group_size": 32, "query_groups": 1, "lr": 0.000707, "weight_decay": 0.05, "warmup_steps": 5,
     }  # fmt: skip
     assert derived(full, full) == {}
 
