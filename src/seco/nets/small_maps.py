@@ -57,6 +57,7 @@ def product(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def _how(conv: nn.Conv2d) -> tuple[Pair, Pair, Pair]:
+    assert not isinstance(conv.padding, str)
     kernel, stride, padding = ((int(a), int(b)) for a, b in (conv.kernel_size, conv.stride, conv.padding))
     return kernel, stride, padding
 
