@@ -24,6 +24,7 @@ from seco.nets.heads import projection_head
 from seco.nets.phases import KEYS, LOSS, QUERY, Phases
 from seco.nets.processes import ALONE, Processes
 from seco.nets.queue import KeyQueue
+from seco.nets.small_maps import multiply_small_maps
 from seco.views.draws import GROUPS, uniforms
 from seco.views.plan import Head, Negatives, Siblings, ViewPlan
 
@@ -118,6 +119,7 @@ class MomentumContrast(nn.Module):
             h.name: projection_head(feature_dim, projection_dim, seed=seed + i)
             for i, h in enumerate(plan.heads)
         }
+        multiply_small_maps(backbone)
         self.query = nn.ModuleDict({"backbone": backbone, "heads": nn.ModuleDict(heads)})
         # Nothing asks its gradient: it runs without, and no optimiser has it. It could do without the flag but for autocast,
         # which remembers the bf16 copy of a weight from pass to pass of a step only where the flag is set.

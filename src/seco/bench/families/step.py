@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,10 +17,13 @@ from seco.bench.table import Row, absent, rows_of
 from seco.bench.timing import Contender, interleave, settle, threads
 from seco.nets.backbones import build_backbone, feature_dim
 from seco.nets.devices import autocast, keep_freed_memory
+from seco.nets.small_maps import multiply_small_maps
 
 HELP = "a step: the original's own module (--rival), Lightly's parts (--lightly), ours, and the bare encoder; 224 and 64 px"
 AGAINST = "ours"
 VIEWS = ("q", "k0", "k1", "k2")
+KEY_PX = {224: 128, 64: 48}
+"""Edge of smaller keys, for views of so many pixels."""
 
 
 def measure(settings: Settings, say: Say) -> Iterator[Row]:
@@ -37,19 +41,60 @@ def measure(settings: Settings, say: Say) -> Iterator[Row]:
 def _case(settings: Settings, px: int, case: str) -> Iterator[Row]:
     device, precision = ours.computing(settings, px=px)
     generator = torch.Generator().manual_seed(settings.seed)
-    views = {
-        v: torch.randn(settings.batch_size, 3, px, px, generator=generator)
-        .to(device)
-        .contiguous(memory_format=torch.channels_last)
-        for v in VIEWS
-    }
+
+    def views(key_px: int) -> dict[str, Tensor]:
+        made = {}
+        for name in VIEWS:
+            edge = px if name == "q" else key_px
+            drawn = torch.randn(settings.batch_size, 3, edge, edge, generator=generator).to(device)
+            made[name] = drawn.contiguous(memory_format=torch.channels_last)
+        return made
+
+    large, small = views(px), views(KEY_PX[px])
     able: dict[str, Callable[[], object]] = {
-        AGAINST: _ours(settings, px, views, ours.paper_options(settings)),
+        AGAINST: _ours(settings, px, large, ours.paper_options(settings)),
         f"bound: the bare encoder, 1 pass with and 3 without gradient, {precision}, channels-last": _bound(
-            settings, views, precision
+            settings, large, precision, convolutions="PyTorch"
         ),
-        "ours, default settings": _ours(settings, px, views, {}),
+        "the bound with our products for convolutions of small maps": _bound(
+            settings, large, precision, convolutions="ours"
+        ),
+        "ours, default settings": _ours(settings, px, large, {}),
+        **_options(settings, px, large, small),
     }
+    rival, absentees = _rivals(settings, large, precision)
+    able |= rival
+    contenders = [Contender(name=n, run=_settled(run, device)) for n, run in able.items()]
+    timings = interleave(contenders, repeats=settings.repeats)
+    yield from rows_of(
+        timings, contenders, family="step", case=case, against=AGAINST, num=settings.batch_size
+    )
+    for name, why in absentees.items():
+        yield absent(family="step", case=case, contender=name, against=AGAINST, why=why)
+
+
+def _options(
+    settings: Settings, px: int, large: Mapping[str, Tensor], small: Mapping[str, Tensor]
+) -> dict[str, Callable[[], object]]:
+    """Return ours with each option that changes what a step costs, and with those together that save most."""
+    paper, smaller = ours.paper_options(settings), f"--key-px {KEY_PX[px]}"
+    halves = {"group_size": max(2, settings.batch_size // 2)}
+    return {
+        f"ours, {smaller}": _ours(settings, px, small, paper),
+        "ours, --key-norm ema": _ours(settings, px, large, paper | {"key_norm": "ema"}),
+        f"ours, {smaller} --key-norm ema": _ours(settings, px, small, paper | {"key_norm": "ema"}),
+        "ours, two groups a kind": _ours(settings, px, large, paper | halves),
+        "ours, two groups a kind, --key-groups mixed": _ours(
+            settings, px, large, paper | halves | {"key_groups": "mixed"}
+        ),
+    }
+
+
+def _rivals(
+    settings: Settings, views: Mapping[str, Tensor], precision: str
+) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
+    """Return the rivals that are here, and why others are not."""
+    able: dict[str, Callable[[], object]] = {}
     absentees = {}
     if settings.rival is not None:
         released = originals.load(settings.rival)
@@ -64,13 +109,7 @@ def _case(settings: Settings, px: int, case: str) -> Iterator[Row]:
         absentees[parts] = f"not measured: {rivals.missing('lightly')}"
     else:
         able[parts] = _lightly(settings, views, precision)
-    contenders = [Contender(name=n, run=_settled(run, device)) for n, run in able.items()]
-    timings = interleave(contenders, repeats=settings.repeats)
-    yield from rows_of(
-        timings, contenders, family="step", case=case, against=AGAINST, num=settings.batch_size
-    )
-    for name, why in absentees.items():
-        yield absent(family="step", case=case, contender=name, against=AGAINST, why=why)
+    return able, absentees
 
 
 def _settled(run: Callable[[], object], device: torch.device) -> Callable[[], None]:
@@ -102,9 +141,17 @@ def _original(
     return lambda: trainee.step(query, keys)
 
 
-def _bound(settings: Settings, views: Mapping[str, Tensor], precision: str) -> Callable[[], object]:
+def _bound(
+    settings: Settings,
+    views: Mapping[str, Tensor],
+    precision: str,
+    *,
+    convolutions: Literal["PyTorch", "ours"],
+) -> Callable[[], object]:
     """Return what no exact step can do without: four passes of the encoder, one of them with its gradient."""
     query_net = _encoder(settings, views)
+    if convolutions == "ours":
+        multiply_small_maps(query_net)
     key_net = copy.deepcopy(query_net).requires_grad_(False)
     query, *keys = (views[v] for v in VIEWS)
 
