@@ -1,6 +1,7 @@
 """How fast the planet's pixel server answers, with a renderer that costs nothing, beside the same bytes from a file.
 
 python bench/pixels.py --repeats 5
+python bench/pixels.py --blocks        what a window costs with blocks of other sizes: counts, not times
 
 One client on loopback, one kept connection, client and server in one process, so that they share its one interpreter.
 """
@@ -25,6 +26,7 @@ from seco.runs import environment, print_table, write_json
 
 PX = 10980
 BLOCK = np.arange(512 * 512, dtype=np.uint16).reshape(512, 512)
+WINDOW = 264
 
 
 def main() -> None:
@@ -34,12 +36,18 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--requests", type=int, default=300, help="of each kind a repeat")
+    parser.add_argument(
+        "--blocks", action="store_true", help="count pixels and bytes a window, by size of block"
+    )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    cog = VirtualCog(
-        width_px=PX, height_px=PX, epsg=32631, left_m=399960.0, top_m=4900020.0, pixel_m=10.0,
-        read=lambda _decimation, _col, _row, width, height: BLOCK[:height, :width],
-    )  # fmt: skip
+    if args.blocks:
+        rows = [_cost(px) for px in (64, 128, 256, 512)]
+        print_table(rows, list(rows[0]))
+        if args.json:
+            write_json(args.json, {"rows": rows, "environment": environment()})
+        return
+    cog = _cog()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "a.tif"
         started = time.perf_counter()
@@ -52,6 +60,27 @@ def main() -> None:
     print(f"written to disk uncompressed: {cog.size_bytes / 1e6:.0f} MB in {written:.1f} s")
     if args.json:
         write_json(args.json, {"rows": rows, "environment": environment()})
+
+
+def _cog(block_px: int = 512) -> VirtualCog:
+    return VirtualCog(
+        width_px=PX, height_px=PX, epsg=32631, left_m=399960.0, top_m=4900020.0, pixel_m=10.0, block_px=block_px,
+        read=lambda _decimation, _col, _row, width, height: BLOCK[:height, :width],
+    )  # fmt: skip
+
+
+def _cost(block_px: int, num: int = 100) -> dict[str, object]:
+    """Count what windows at random places of a band make the server do."""
+    cog = _cog(block_px)
+    with PixelServer({"/made.tif": cog}.get, cache_bytes=0) as server:
+        _windows(server, "/made.tif", num)
+        done = server.stats
+    return {
+        "block_px": block_px,
+        "header, kB": round(len(cog.header()) / 1000),
+        "pixels made for each wanted": round(done["blocks_made"] * block_px**2 / (num * WINDOW**2), 1),
+        "MB sent a window": round(done["bytes"] / num / 1e6, 2),
+    }
 
 
 def _measure(
@@ -106,9 +135,9 @@ def _windows(server: PixelServer, path: str, num: int) -> float:
     url = f"/vsicurl/{server.url}{path}"
     started = time.perf_counter()
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", CPL_VSIL_CURL_NON_CACHED=url):
-        for col, row in rng.integers(0, PX - 264, (num, 2)).tolist():
+        for col, row in rng.integers(0, PX - WINDOW, (num, 2)).tolist():
             with rasterio.open(url) as source:
-                source.read(1, window=Window(col, row, 264, 264))
+                source.read(1, window=Window(col, row, WINDOW, WINDOW))
     return time.perf_counter() - started
 
 
