@@ -98,10 +98,10 @@ def _check_index(dataset: Dataset) -> list[Problem]:
     rows = dataset.column("row")
     if not np.array_equal(rows, np.arange(len(dataset))):
         out.append(Problem("index", "column row is not 0, 1, 2, ..."))
-    if len(dataset.place_ids) != dataset.meta.num_places:
+    if len(dataset.place_names) != dataset.meta.num_places:
         out.append(
             Problem(
-                "index", f"{len(dataset.place_ids)} places; {fmt.META_NAME} says {dataset.meta.num_places}"
+                "index", f"{len(dataset.place_names)} places; {fmt.META_NAME} says {dataset.meta.num_places}"
             )
         )
     if (np.diff(dataset.place) < 0).any():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Dataset:
-    """A dataset on disk. Cheap to open: the index is read on first use, pixels when asked for."""
+    """A dataset on disk. Cheap to open: columns of the index are read on first use, pixels when asked for."""
 
     def __init__(self, path: Path) -> None:
         """Open the dataset at `path`.
@@ -39,37 +40,60 @@ class Dataset:
 
     @cached_property
     def index(self) -> pa.Table:
-        """The index, a row a patch (docs/dataset-format.md lists its columns)."""
-        file = self.path / fmt.INDEX_NAME
-        try:
-            table = pq.read_table(file, page_checksum_verification=True)
-        except (OSError, pa.ArrowException) as err:
-            raise DatasetError(f"cannot read {file}: {err}; import the dataset again") from err
+        """The whole index, a row a patch (docs/dataset-format.md lists its columns): some 300 bytes a row in memory."""
+        with self._reading() as file:
+            table = pa.Table.from_batches(file.iter_batches(), schema=file.schema_arrow)
         for name in fmt.ADDED_COLUMNS:
             if name not in table.column_names:
                 table = table.append_column(
                     fmt.INDEX_SCHEMA.field(name), pa.nulls(len(table), fmt.INDEX_SCHEMA.field(name).type)
                 )
-        missing = [n for n in fmt.INDEX_SCHEMA.names if n not in table.column_names]
-        if missing:
-            raise DatasetError(f"{file} lacks column {', '.join(missing)}; import the dataset again")
-        if len(table) != len(self):
-            raise DatasetError(
-                f"{file} has {len(table)} rows; {fmt.META_NAME} says {len(self)}: import again"
-            )
         return table
 
+    def index_batches(self, name: str) -> Iterator[pa.Array]:
+        """Yield a column of the index some rows at a time, without holding the index in memory."""
+        with self._reading() as file:
+            for batch in file.iter_batches(columns=[name]):
+                yield batch.column(0)
+
+    @contextmanager
+    def _reading(self, **options: Any) -> Iterator[pq.ParquetFile]:
+        """Open the index, checked for its columns and its length."""
+        path = self.path / fmt.INDEX_NAME
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True, **options) as file:
+                missing = [
+                    n
+                    for n in fmt.INDEX_SCHEMA.names
+                    if n not in (*file.schema_arrow.names, *fmt.ADDED_COLUMNS)
+                ]
+                if missing:
+                    raise DatasetError(f"{path} lacks column {', '.join(missing)}; import the dataset again")
+                if file.metadata.num_rows != len(self):
+                    raise DatasetError(
+                        f"{path} has {file.metadata.num_rows} rows; {fmt.META_NAME} says {len(self)}: import again"
+                    )
+                yield file
+        except (OSError, pa.ArrowException) as err:
+            raise DatasetError(f"cannot read {path}: {err}; import the dataset again") from err
+
     @cached_property
-    def _encoded(self) -> tuple[list[str], np.ndarray]:
-        places = self.index["place"].combine_chunks().dictionary_encode()
-        if isinstance(places, pa.ChunkedArray):
-            places = places.combine_chunks()
-        return places.dictionary.to_pylist(), places.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+    def _encoded(self) -> tuple[pa.Array, np.ndarray]:
+        with self._reading(read_dictionary=["place"]) as file:
+            column = file.read(columns=["place"])["place"].unify_dictionaries()
+        rows = [c.indices.to_numpy(zero_copy_only=False) for c in column.chunks]
+        names = column.chunk(0).dictionary if rows else pa.array([], pa.string())
+        return names, np.concatenate([*rows, np.zeros(0, np.int32)], dtype=np.int32)
 
     @property
-    def place_ids(self) -> list[str]:
+    def place_names(self) -> pa.Array:
         """Place ids, in order of appearance."""
         return self._encoded[0]
+
+    @cached_property
+    def place_ids(self) -> list[str]:
+        """Place ids, in order of appearance, as a list."""
+        return self.place_names.to_pylist()
 
     @property
     def place(self) -> np.ndarray:
@@ -78,8 +102,9 @@ class Dataset:
 
     @cached_property
     def first_row(self) -> np.ndarray:
-        """For each place the row of its first patch, int64 (places,)."""
-        return np.unique(self.place, return_index=True)[1]
+        """For each place the row of its first patch, int64 (places,), ascending."""
+        # Places are numbered as they appear, so a first patch is one that raises the number.
+        return np.flatnonzero(np.diff(np.maximum.accumulate(self.place), prepend=-1))
 
     @cached_property
     def dates(self) -> np.ndarray:
@@ -117,7 +142,8 @@ class Dataset:
         """A hash of all pixels and band declarations: equal fingerprints mean equal data."""
         digest = hashlib.blake2b(digest_size=8)
         digest.update(repr(self.meta.bands).encode())
-        digest.update("".join(self.index["checksum"].to_pylist()).encode())
+        for some in self.index_batches("checksum"):
+            digest.update("".join(some.to_pylist()).encode())
         return digest.hexdigest()
 
     @cached_property

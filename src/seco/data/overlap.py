@@ -6,6 +6,8 @@ import numpy as np
 import shapely
 from jaxtyping import Bool, Float, Integer
 
+AT_A_TIME = 65_536
+"""Boxes held as shapes at a time: each takes ten times its four numbers."""
 Boxes = Float[np.ndarray, "_ 4"]
 
 HAIR_DEG = 1e-9
@@ -21,13 +23,20 @@ def overlapping(boxes: Boxes, others: Boxes, *, grow_deg: float = 0.0) -> Intege
     """
     turn = np.array([360.0, 0.0, 360.0, 0.0])
     copies = np.concatenate([others, others + turn, others - turn])
-    tree = shapely.STRtree(shapely.box(*copies.T))
-    west, south, east, north = boxes.T
-    grow = grow_deg - HAIR_DEG
-    grown = shapely.box(west - grow, south - grow, east + grow, north + grow)
-    pairs = tree.query(grown, predicate="intersects").T
-    pairs[:, 1] %= len(others)
-    return np.unique(pairs, axis=0)
+    grow = (grow_deg - HAIR_DEG) * np.array([-1.0, -1.0, 1.0, 1.0])
+    west, east = (boxes[:, 0].min(initial=0) + grow[0], boxes[:, 2].max(initial=0) + grow[2])
+    near = np.flatnonzero((copies[:, 2] >= west) & (copies[:, 0] <= east))
+    tree = shapely.STRtree(shapely.box(*copies[near].T))
+    found = [np.zeros((0, 2), np.int64)]
+    for start in range(0, len(boxes), AT_A_TIME):
+        grown = shapely.box(*(boxes[start : start + AT_A_TIME] + grow).T)
+        pairs = tree.query(grown, predicate="intersects").T
+        found.append(
+            np.unique(
+                np.stack([pairs[:, 0] + start, near[pairs[:, 1]] % max(1, len(others))], axis=1), axis=0
+            )
+        )
+    return np.concatenate(found)
 
 
 def touched(

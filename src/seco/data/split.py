@@ -60,12 +60,26 @@ def place_boxes(dataset: Dataset) -> np.ndarray:
     Raises:
         DatasetError: places have no footprint.
     """
-    wkb = dataset.index["geometry"].take(pa.array(dataset.first_row)).to_pylist()
-    if any(w is None for w in wkb):
+    boxes = find_boxes(dataset)
+    if boxes is None:
         raise DatasetError(
             f"{dataset.path}: patches have no position, so they cannot be split by spatial block"
         )
-    return shapely.bounds(shapely.from_wkb(wkb))
+    return boxes
+
+
+def find_boxes(dataset: Dataset) -> np.ndarray | None:
+    """Return what `place_boxes` does, or None where places have no footprint."""
+    first, start = dataset.first_row, 0
+    boxes = np.empty((len(first), 4))
+    for some in dataset.index_batches("geometry"):
+        low, high = np.searchsorted(first, (start, start + len(some)))
+        shapes = some.take(pa.array(first[low:high] - start))
+        if shapes.null_count:
+            return None
+        boxes[low:high] = shapely.bounds(shapely.from_wkb(shapes.to_pylist()))
+        start += len(some)
+    return boxes
 
 
 def split_by_block(
@@ -142,7 +156,7 @@ def write_split(dataset: Dataset, split: BlockSplit, name: str) -> Path:
     about = {k: v for k, v in dataclasses.asdict(split).items() if k not in ("part", "block")}
     table = pa.table(
         {
-            "place": dataset.place_ids,
+            "place": dataset.place_names,
             "part": [PART_NAMES[p] for p in split.part],
             "block": split.block,
         }

@@ -8,11 +8,12 @@ import threading
 from collections.abc import Generator
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 
 from seco.data.dataset import Dataset
 from seco.data.labels import LABEL_SPLIT, class_labels, stratified
-from seco.data.split import TEST, TRAIN, find_split, place_boxes, split_by_block
+from seco.data.split import TEST, TRAIN, find_boxes, find_split, split_by_block
 from seco.data.tier import TrainingTier
 from seco.errors import DatasetError
 from seco.train.settings import Pretrain
@@ -52,24 +53,21 @@ def choose_places(dataset: Dataset, config: Pretrain, *, num_seasons: int) -> Pl
     Raises:
         DatasetError: no place has enough dates, or there is no such split.
     """
-    num_dates = np.bincount(dataset.place, minlength=len(dataset.place_ids))
-    has_position = dataset.index["geometry"].null_count == 0
-    own = dataset.index["split"].take(dataset.first_row).to_pylist()
-    boxes = np.zeros((0, 4))
+    num_dates = np.bincount(dataset.place, minlength=len(dataset.place_names))
+    boxes = find_boxes(dataset)
+    is_test = _own_test(dataset)
     if config.split is not None:
         named, how = find_split(dataset, config.split)
         train, held = named.places(TRAIN), named.places(TEST)
     elif config.test_share == 0:
         train, held, how = np.arange(len(num_dates)), np.zeros(0, np.int64), "none"
-    elif has_position:
-        boxes = place_boxes(dataset)
+    elif boxes is not None:
         split = split_by_block(
             boxes, seed=config.split_seed, test_share=config.test_share, block_deg=config.block_deg
         )
         train, held = split.places(TRAIN), split.places(TEST)
         how = f"blocks of {split.block_deg:g} degrees, seed {config.split_seed}, share {config.test_share:g}"
-    elif any(s == "test" for s in own):
-        is_test = np.array([s == "test" for s in own])
+    elif is_test.any():
         train, held, how = np.flatnonzero(~is_test), np.flatnonzero(is_test), "the source's own test split"
     else:
         held, how = _held_at_random(dataset, config)
@@ -85,12 +83,19 @@ def choose_places(dataset: Dataset, config: Pretrain, *, num_seasons: int) -> Pl
             f"{int(num_dates.max())}: choose --method moco, which needs one, or import more dates"
         )
     kept = train[enough[train]]
-    if has_position and not len(boxes):
-        boxes = place_boxes(dataset)
     return Places(
         first_row=dataset.first_row, num_dates=num_dates, train=kept, held_out=held, how=how,
-        boxes=boxes[kept] if len(boxes) else boxes, num_short=int((~enough[train]).sum()),
+        boxes=np.zeros((0, 4)) if boxes is None else boxes[kept], num_short=int((~enough[train]).sum()),
     )  # fmt: skip
+
+
+def _own_test(dataset: Dataset) -> np.ndarray:
+    """Return which places the source itself tests on."""
+    some = (
+        pc.fill_null(pc.equal(s, "test"), False).to_numpy(zero_copy_only=False)
+        for s in dataset.index_batches("split")
+    )
+    return np.concatenate([*some, np.zeros(0, bool)])[dataset.first_row]
 
 
 def _held_at_random(dataset: Dataset, config: Pretrain) -> tuple[np.ndarray, str]:
@@ -102,7 +107,7 @@ def _held_at_random(dataset: Dataset, config: Pretrain) -> tuple[np.ndarray, str
             dataset, labels, labels >= 0, config.test_share, seed=(config.split_seed, LABEL_SPLIT)
         )
         return np.unique(dataset.place[test]), f"stratified by class, {words}"
-    num = len(dataset.place_ids)
+    num = len(dataset.place_names)
     order = np.random.default_rng([config.split_seed, RANDOM_SPLIT]).permutation(num)
     return np.sort(order[: round(config.test_share * num)]), f"at random, {words}"
 

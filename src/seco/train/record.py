@@ -45,7 +45,7 @@ def write(run: Path, config: Pretrain, started: Started, places: Places, tier: T
     """Write what a run is. The config comes last: a folder that has one is a run."""
     run.mkdir(parents=True, exist_ok=True)
     write_json(run / ENVIRONMENT_NAME, environment())
-    table = pa.table({"place": tier.dataset.place_ids, "part": _parts(places)})
+    table = pa.table({"place": tier.dataset.place_names, "part": _parts(places)})
     pq.write_table(table, run / PLACES_NAME)
     write_json(run / STARTED_NAME, dataclasses.asdict(started))
     configs.write_yaml(config, run / CONFIG_NAME)

@@ -316,3 +316,20 @@ class TestBoxes:
     def test_without_a_position(self, make_dataset):
         with pytest.raises(DatasetError, match="patches have no position"):
             place_boxes(open_dataset(make_dataset(positions=False)))
+
+
+def test_overlaps_found_some_at_a_time_are_those_found_at_once(monkeypatch):
+    from seco.data import overlap
+
+    rng = np.random.default_rng(0)
+    west, south = rng.uniform(-180, 180, 300), rng.uniform(-80, 80, 300)
+    boxes = np.stack([west, south, west + 4, south + 4], axis=1)  # some reach beyond 180 degrees
+    whole = overlap.overlapping(boxes, boxes[:100], grow_deg=0.1)
+    monkeypatch.setattr(overlap, "AT_A_TIME", 7)
+    assert overlap.overlapping(boxes, boxes[:100], grow_deg=0.1).tolist() == whole.tolist()
+    turned = (boxes[:, None, 0] - boxes[None, :100, 0] + 180) % 360 - 180
+    near = (abs(turned) < 4.1) & (abs(boxes[:, None, 1] - boxes[None, :100, 1]) < 4.1)
+    assert whole.tolist() == np.argwhere(near).tolist()
+    assert (
+        overlap.overlapping(boxes[:0], boxes).shape == overlap.overlapping(boxes, boxes[:0]).shape == (0, 2)
+    )
