@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ class Setup:
         precision: what to compute the networks in.
         phases: where to book the time of query pass, key pass, loss and optimiser, where that is asked for.
         processes: who trains together; each updates on its own part of a batch (`Processes.rows`).
+        say: takes lines for the user.
     """
 
     backbone: nn.Module
@@ -38,6 +39,7 @@ class Setup:
     precision: Literal["fp32", "bf16"]
     phases: Phases = dataclasses.field(default_factory=Phases)
     processes: Processes = ALONE
+    say: Callable[[str], None] = print
 
 
 @runtime_checkable

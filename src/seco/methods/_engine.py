@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seco.config import setting
 from seco.errors import CheckpointError, ConfigError, TrainingError
 from seco.methods._contract import Setup
+from seco.nets.compiled import Compile
 from seco.nets.contrast import ContrastLoss, KeyGroups, KeyNorm, Keys, MomentumContrast
 from seco.nets.devices import autocast
 from seco.nets.phases import OPTIMISER, QUERY
@@ -65,6 +66,10 @@ class Options:
         None,
         "equal batch-norm groups of the query; default: as many as passes, so that many processes share their statistics "
         "as one would; one or more a process needs no messages between them",
+    )
+    compile: Compile = setting(
+        "none",
+        "compile the key pass (minutes), and keep it so where it proves faster; rounding changes, nothing else",
     )
     optimiser: Literal["adamw", "sgd"] = setting("adamw", "AdamW, or SGD with momentum (the paper)")
     lr: float | None = setting(
@@ -226,7 +231,7 @@ class ContrastMethod:
             momentum=options.momentum, temperature=options.temperature, siblings=options.siblings,
             negatives=options.negatives, key_groups=options.key_groups, group_size=options.group_size,
             key_norm=options.key_norm, query_groups=options.query_groups or 1, accumulate=options.accumulate,
-            seed=setup.seed, processes=setup.processes, phases=setup.phases,
+            seed=setup.seed, processes=setup.processes, phases=setup.phases, compiled=options.compile, say=setup.say,
         )  # fmt: skip
         self.processes = setup.processes
         self.gradients = GradientSum(self.net.query.parameters()) if setup.processes.size > 1 else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Literal
 
@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from seco.errors import ConfigError
 from seco.nets.batchnorm import SharedStatistics
+from seco.nets.compiled import Compile, Compiled
 from seco.nets.grouped import GroupedNorms
 from seco.nets.heads import projection_head
 from seco.nets.phases import KEYS, LOSS, QUERY, Phases
@@ -77,6 +78,8 @@ class MomentumContrast(nn.Module):
         seed: int = 0,
         phases: Phases | None = None,
         processes: Processes = ALONE,
+        compiled: Compile = "none",
+        say: Callable[[str], None] = print,
     ) -> None:
         """Build the heads, momentum copies and queues around a backbone.
 
@@ -93,6 +96,8 @@ class MomentumContrast(nn.Module):
             query_groups: batch-norm groups of the query, of equal size.
             accumulate: passes of the query a step, over an equal part of the batch each.
             processes: who shares the batch; each gives its own part of it to `keys` and `loss`.
+            compiled: `keys` compiles the key pass, where that proves faster.
+            say: takes a line on what became of compiling.
         """
         super().__init__()
         if not 0 <= momentum < 1:
@@ -125,6 +130,9 @@ class MomentumContrast(nn.Module):
         # which remembers the bf16 copy of a weight from pass to pass of a step only where the flag is set.
         self.key = copy.deepcopy(self.query)
         self.key_norms = GroupedNorms(self.key["backbone"])
+        self.encode_keys: Callable[[Tensor], Tensor] = self.key["backbone"]
+        if compiled == "keys":
+            self.encode_keys = Compiled(self.key["backbone"], what="key pass", say=say)
         self.queues = nn.ModuleDict()
         if negatives != "batch":
             assert queue_size is not None
@@ -160,7 +168,7 @@ class MomentumContrast(nn.Module):
         if self.key_norm == "ema":
             self.key["backbone"].eval()
             if processes.size == 1:
-                return dict(zip(names, self.key["backbone"](x).chunk(len(names)), strict=True))
+                return dict(zip(names, self.encode_keys(x).chunk(len(names)), strict=True))
             wanted = [np.flatnonzero(owners == rank) for rank in range(processes.size)]
             own = x
         else:
@@ -168,7 +176,7 @@ class MomentumContrast(nn.Module):
             wanted = [np.concatenate(groups) for groups in shares]
             own = processes.exchange(x, owners, wanted).contiguous(memory_format=torch.channels_last)
             self.key_norms.sizes = [len(g) for g in shares[processes.rank]]
-        features = processes.gather(self.key["backbone"](own), [len(w) for w in wanted])
+        features = processes.gather(self.encode_keys(own), [len(w) for w in wanted])
         back = torch.empty_like(features)
         back[torch.from_numpy(np.concatenate(wanted)).to(x.device)] = features
         return dict(zip(names, back.chunk(len(names)), strict=True))

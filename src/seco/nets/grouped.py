@@ -40,7 +40,9 @@ def _forward(norm: Any, x: Tensor) -> Tensor:
         return plain(norm, x)
     # Subclasses do more than normalise (timm's also activate), so they are asked group by group.
     known = type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d) and norm.momentum is not None
-    if known and norm.track_running_stats and x.device.type == "cpu" and not torch.is_grad_enabled():
+    # A compiler cannot follow results written into a part of another, and fuses the copies anyway.
+    written = x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    if known and norm.track_running_stats and written:
         return _into_one(norm, x, sizes)
     return torch.cat([plain(norm, part) for part in x.split(sizes)])
 

@@ -226,7 +226,7 @@ class _Session:
         setup = methods.Setup(
             backbone=backbone, feature_dim=feature_dim(backbone), num_places=len(self.places.train),
             num_steps=config.steps, batch_size=config.batch_size, seed=config.seed, precision=self.precision,
-            processes=self.processes, phases=self.phases,
+            processes=self.processes, phases=self.phases, say=self.say,
         )  # fmt: skip
         method = methods.find(config.method).build(setup, config.options())
         method.to(self.device)
