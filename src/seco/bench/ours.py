@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
@@ -31,7 +31,12 @@ def paper_options(settings: Settings) -> dict[str, Any]:
 
 
 def build_method(
-    settings: Settings, *, px: int, options: dict[str, Any], num_bands: int = 3
+    settings: Settings,
+    *,
+    px: int,
+    options: dict[str, Any],
+    num_bands: int = 3,
+    say: Callable[[str], None] = print,
 ) -> methods.Method:
     """Return our method `seco`, ready to step on views of `px` pixels."""
     module = methods.find("seco")
@@ -43,7 +48,7 @@ def build_method(
     method = module.build(
         methods.Setup(
             backbone=backbone, feature_dim=feature_dim(backbone), num_places=settings.queue_size, num_steps=FOR_EVER,
-            batch_size=settings.batch_size, seed=settings.seed, precision=precision,
+            batch_size=settings.batch_size, seed=settings.seed, precision=precision, say=say,
         ),
         derived,
     )  # fmt: skip

@@ -273,7 +273,7 @@ class _Session:
         step, numbers = self.first, {}
         reading = batches(
             self.tier, self.places, self.viewer, batch_size=config.batch_size, first=self.first, last=config.steps,
-            seed=config.seed, rows=self._own_rows(),
+            seed=config.seed, rows=self._own_rows(), shuffle=config.shuffle,
         )  # fmt: skip
         echo_s = ECHO_S if self.processes.size > 1 else 0.0
         with stop_flag(echo_s=echo_s) as stop, closing(reading) as reader:

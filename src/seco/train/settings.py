@@ -12,6 +12,7 @@ from seco.views.augment import Augment, colour_space
 from seco.views.batch import Viewer
 from seco.views.plan import ViewPlan
 
+Shuffle = Literal["places", "blocks"]
 PAPER_PATCH_PX = 264
 """Edge of SeCo's patches, for which its blur of 0.1-2 pixels was chosen."""
 
@@ -41,6 +42,11 @@ class Pretrain:
     view_px: int | None = setting(None, "edge of a view, pixels; default: the patch size")
     key_px: int | None = setting(
         None, "edge of the key views, pixels: smaller ones cost less (docs/speed.md); default: --view-px"
+    )
+    shuffle: Shuffle = setting(
+        "places",
+        "order of an epoch: any place after any other, or blocks of 4 MB of neighbours in random order, the places of 64 of "
+        "them mixed, for data beyond memory on disks that are slow to seek (docs/speed.md)",
     )
     seasons: Literal["without", "with"] = setting(
         "without", "draw a place's seasons without replacement, or with it (the original)"

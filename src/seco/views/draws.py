@@ -6,8 +6,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-SEASONS, ORDER, GROUPS = 1_000, 1_001, 1_002
-"""View numbers of draws that belong to no view: which seasons, the order of an epoch, the key groups."""
+SEASONS, ORDER, BLOCKS, GROUPS = 1_000, 1_001, 999, 1_002
+"""View numbers of draws that belong to no view: seasons, the order of an epoch and of its blocks, key groups (and above)."""
+WINDOW = 64
+"""Blocks whose samples are mixed."""
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
@@ -30,10 +32,21 @@ def uniforms(
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def shuffled(*, seed: int, epoch: int, num: int) -> Int[np.ndarray, " num"]:
-    """Return the order of `num` samples in an epoch."""
+def shuffled(*, seed: int, epoch: int, num: int, block: int | None = None) -> Int[np.ndarray, " num"]:
+    """Return the order of `num` samples in an epoch.
+
+    Args:
+        block: shuffle by blocks of so many neighbours instead: blocks come in a random order, and the samples of
+            `WINDOW` blocks at a time are mixed. Whoever reads them from a disk then finds them near each other.
+    """
     keys = uniforms(seed=seed, epoch=epoch, samples=np.arange(num), view=ORDER, num=1)[:, 0]
-    return np.argsort(keys, kind="stable")
+    if block is None:
+        return np.argsort(keys, kind="stable")
+    num_blocks = -(-num // block)
+    drawn = uniforms(seed=seed, epoch=epoch, samples=np.arange(num_blocks), view=BLOCKS, num=1)[:, 0]
+    window = np.empty(num_blocks, np.int64)
+    window[np.argsort(drawn, kind="stable")] = np.arange(num_blocks) // WINDOW
+    return np.lexsort((keys, window[np.arange(num) // block]))
 
 
 def draw_seasons(

@@ -1,5 +1,6 @@
 """Which places are trained on, and their patches as batches."""
 
+import mmap
 import threading
 import time
 
@@ -14,6 +15,7 @@ from seco.methods import _contract as methods
 from seco.train import places as module
 from seco.train.places import batches, choose_places
 from seco.train.settings import Pretrain
+from seco.views import draws
 from seco.views.augment import Augment, colour_space
 from seco.views.batch import Viewer
 
@@ -160,6 +162,44 @@ def test_a_run_that_starts_in_the_middle_of_an_epoch_gets_the_same_batches(small
             assert a.epoch == b.epoch
             assert (a.places == b.places).all()
             assert torch.equal(a.seasons, b.seasons)
+
+
+def test_order_by_blocks_goes_on_in_the_middle_of_an_epoch_too(small_dataset, monkeypatch):
+    dataset = open_dataset(small_dataset)
+    tier = dataset.training()
+    monkeypatch.setattr(module, "BLOCK_BYTES", 3 * 4 * tier.pixels[0].nbytes)
+    monkeypatch.setattr(draws, "WINDOW", 2)
+    viewer, places, _ = reader(small_dataset)
+    assert module.block_places(tier, places) == 3
+
+    def got(first):
+        how = {"batch_size": 6, "first": first, "last": 8, "seed": 1, "shuffle": "blocks"}
+        return list(batches(tier, places, viewer, **how))
+
+    whole, part = got(0), got(6)
+    for a, b in zip(whole[6:], part, strict=True):
+        assert (a.places == b.places).all()
+        assert torch.equal(a.seasons, b.seasons)
+    for batch in whole:  # a batch is a window here: two blocks of three neighbours
+        assert len({p // 3 for p in batch.places}) == 2
+    assert sorted(np.concatenate([b.places for b in whole[:4]])) == list(range(24))
+    assert [b.places.tolist() for b in whole[:4]] != [b.places.tolist() for b in whole[4:]]
+
+
+def test_what_is_asked_for_are_the_pages_of_the_patches(tmp_path):
+    """Patches of 5,000 bytes behind a header of 128."""
+    np.save(tmp_path / "a.npy", np.zeros((40, 1, 50, 100), np.uint8))
+    pixels = np.load(tmp_path / "a.npy", mmap_mode="r")
+    rows = np.array([0, 39, 7])
+    page = mmap.PAGESIZE
+    for (start, length), row in zip(module.pages(rows, size=5000, offset=128), rows, strict=True):
+        assert start % page == 0
+        assert start <= 128 + 5000 * row < start + page
+        assert start + length == 128 + 5000 * (row + 1)
+    module.ask_for(pixels, rows)  # the kernel takes it
+    with pytest.raises(ValueError, match="out of bounds"):  # so a map was asked
+        module.ask_for(pixels, np.array([41]))
+    module.ask_for(np.zeros((3, 2)), np.array([1]))  # what is in memory needs nothing
 
 
 def test_nothing_left_gives_nothing(small_dataset):

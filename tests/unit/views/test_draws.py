@@ -124,3 +124,23 @@ def test_seasons_lie_within_the_dates_of_each_place_whatever_the_batch(replaceme
         )
         assert (alone[0] == drawn[i]).all()
     assert (drawn != seasons(num=1000, dates=dates, replacement=replacement, epoch=1)).any(1).mean() > 0.7
+
+
+def test_shuffling_by_blocks_mixes_within_windows_and_keeps_every_sample():
+    block, num = 10, 2_005
+    order = shuffled(seed=1, epoch=0, num=num, block=block)
+    assert sorted(order) == list(range(num))
+    assert (order == shuffled(seed=1, epoch=0, num=num, block=block)).all()
+    assert (order != shuffled(seed=1, epoch=1, num=num, block=block)).any()
+    assert (shuffled(seed=1, epoch=0, num=num) != order).any()
+    # A window of 64 blocks is all that is read from while its samples last.
+    windows = [set(order[i : i + 640] // block) for i in range(0, 1_280, 640)]
+    assert [len(w) for w in windows] in ([64, 64], [64, 65], [65, 64])  # the last block is short
+    assert max(windows[0]) - min(windows[0]) > 100  # from everywhere
+    # Within a window neighbours do not stay together.
+    assert (np.diff(order[:640]) == 1).mean() < 0.02
+    assert len(set(order[:64] // block)) > 35
+
+
+def test_one_block_of_all_is_a_whole_shuffle():
+    assert (shuffled(seed=1, epoch=3, num=50, block=50) == shuffled(seed=1, epoch=3, num=50)).all()

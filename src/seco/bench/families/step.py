@@ -16,11 +16,13 @@ from seco.bench.family import Say, Settings
 from seco.bench.table import Row, absent, rows_of
 from seco.bench.timing import Contender, interleave, settle, threads
 from seco.nets.backbones import build_backbone, feature_dim
+from seco.nets.compiled import TRIALS
 from seco.nets.devices import autocast, keep_freed_memory
 from seco.nets.small_maps import multiply_small_maps
 
 HELP = "a step: the original's own module (--rival), Lightly's parts (--lightly), ours, and the bare encoder; 224 and 64 px"
 AGAINST = "ours"
+COMPILED = "ours, --compile keys"
 VIEWS = ("q", "k0", "k1", "k2")
 KEY_PX = {224: 128, 64: 48}
 """Edge of smaller keys, for views of so many pixels."""
@@ -64,7 +66,15 @@ def _case(settings: Settings, px: int, case: str) -> Iterator[Row]:
     }
     rival, absentees = _rivals(settings, large, precision)
     able |= rival
-    contenders = [Contender(name=n, run=_settled(run, device)) for n, run in able.items()]
+    told: list[str] = []
+    if settings.quick:
+        absentees[COMPILED] = "not measured with --quick: compiling takes minutes"
+    else:
+        able[COMPILED] = _compiled(settings, px, large, told.append)
+    contenders = [
+        Contender(name=n, run=_settled(run, device), note="; ".join(told) if n == COMPILED else "")
+        for n, run in able.items()
+    ]
     timings = interleave(contenders, repeats=settings.repeats)
     yield from rows_of(
         timings, contenders, family="step", case=case, against=AGAINST, num=settings.batch_size
@@ -88,6 +98,16 @@ def _options(
             settings, px, large, paper | halves | {"key_groups": "mixed"}
         ),
     }
+
+
+def _compiled(settings: Settings, px: int, views: Mapping[str, Tensor], say: Say) -> Callable[[], object]:
+    """Return ours with a compiled key pass, after it has been decided whether that stays."""
+    options = ours.paper_options(settings) | {"compile": "keys"}
+    method = ours.build_method(settings, px=px, options=options, say=say)
+    steps = itertools.count()
+    for _ in range(2 * TRIALS + 1):
+        method.update(views, step=next(steps))
+    return lambda: method.update(views, step=next(steps))
 
 
 def _rivals(
