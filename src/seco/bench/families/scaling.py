@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import shapely
 
 from seco.bench import ours
 from seco.bench.family import Say, Settings
@@ -34,10 +35,12 @@ from seco.train.places import Batch, Places, batches, choose_places
 from seco.train.settings import Pretrain, make_viewer, resolve
 
 HELP = "the index and the draws of 1,000 to 1,000,000 places, memory; training in 1 and 2 processes"
-NUM_DATES = 3
+NUM_DATES = 5
 PX = 8
 """Edge of a patch: nothing here depends on it, and a million places fit a disk."""
 NUM_BATCHES, BATCH = 20, 256
+EDGE_DEG = 0.003
+"""Half of a place's edge."""
 
 
 def measure(settings: Settings, say: Say) -> Iterator[Row]:
@@ -142,7 +145,8 @@ class _Reader:
 def _open(folder: Path) -> tuple[TrainingTier, Places]:
     """Open a dataset as `seco pretrain` does, up to the pixels."""
     dataset = open_dataset(folder)
-    places = choose_places(dataset, Pretrain(data=folder, test_share=0.0), num_seasons=NUM_DATES)
+    _ = dataset.fingerprint  # names the training tier
+    places = choose_places(dataset, Pretrain(data=folder), num_seasons=methods.find("seco").PLAN.num_seasons)
     pixels = np.load(folder / "pixels.npy", mmap_mode="r")
     numbers = {k: np.full(3, v) for k, v in (("mean", 110.0), ("std", 30.0), ("low", 0.0), ("high", 255.0))}
     tier = TrainingTier(pixels=pixels, bands=RGB, fingerprint="made", dataset=dataset, **numbers)
@@ -150,22 +154,30 @@ def _open(folder: Path) -> tuple[TrainingTier, Places]:
 
 
 def _write(folder: Path, num_places: int) -> Path:
-    """Write a dataset of black patches without positions: index and metadata in full, pixels as a file of holes."""
+    """Write a dataset of black patches somewhere on Earth: index and metadata in full, pixels as a file of holes."""
     folder.mkdir(parents=True)
-    num = num_places * NUM_DATES
+    num, rng = num_places * NUM_DATES, np.random.default_rng(0)
     with closing(open_index(folder / fmt.INDEX_NAME)) as index:
-        for start in range(0, num, 300_000):
-            rows = np.arange(start, min(start + 300_000, num))
-            names = [f"{place:07d}" for place in range(start // NUM_DATES, (rows[-1] + 1) // NUM_DATES)]
+        for start in range(0, num_places, 50_000):
+            some = np.arange(start, min(start + 50_000, num_places))
+            lon, lat = rng.uniform(-179, 179, len(some)), rng.uniform(-60, 70, len(some))
+            shapes = shapely.to_wkb(
+                shapely.box(lon - EDGE_DEG, lat - EDGE_DEG, lon + EDGE_DEG, lat + EDGE_DEG)
+            )
+            of = pa.array(np.repeat(np.arange(len(some)), NUM_DATES))
+            rows = np.arange(start * NUM_DATES, start * NUM_DATES + len(of))
             columns = {
                 "row": pa.array(rows, pa.int64()),
-                "place": pa.array(np.repeat(names, NUM_DATES)),
-                "checksum": pa.array(["0" * 16]).take(pa.array(np.zeros(len(rows), np.int64))),
+                "place": pa.array([f"{place:07d}" for place in some]).take(of),
+                "lon": pa.array(lon).take(of),
+                "lat": pa.array(lat).take(of),
+                "geometry": pa.array(shapes.tolist(), pa.binary()).take(of),
+                "checksum": pa.array([f"{row:016x}" for row in rows]),
             }
             schema = index.schema
             index.write_table(
                 pa.table(
-                    [columns.get(f.name, pa.nulls(len(rows), f.type)) for f in schema], schema=schema
+                    [columns.get(f.name, pa.nulls(len(of), f.type)) for f in schema], schema=schema
                 )
             )  # fmt: skip
     np.lib.format.open_memmap(
