@@ -130,9 +130,7 @@ class MomentumContrast(nn.Module):
         # which remembers the bf16 copy of a weight from pass to pass of a step only where the flag is set.
         self.key = copy.deepcopy(self.query)
         self.key_norms = GroupedNorms(self.key["backbone"])
-        self.encode_keys: Callable[[Tensor], Tensor] = self.key["backbone"]
-        if compiled == "keys":
-            self.encode_keys = Compiled(self.key["backbone"], what="key pass", say=say)
+        self.compiled = None if compiled == "none" else Compiled(self.key["backbone"], what="key pass", say=say)
         self.queues = nn.ModuleDict()
         if negatives != "batch":
             assert queue_size is not None
@@ -168,7 +166,7 @@ class MomentumContrast(nn.Module):
         if self.key_norm == "ema":
             self.key["backbone"].eval()
             if processes.size == 1:
-                return dict(zip(names, self.encode_keys(x).chunk(len(names)), strict=True))
+                return dict(zip(names, self._encode_keys(x).chunk(len(names)), strict=True))
             wanted = [np.flatnonzero(owners == rank) for rank in range(processes.size)]
             own = x
         else:
@@ -176,10 +174,13 @@ class MomentumContrast(nn.Module):
             wanted = [np.concatenate(groups) for groups in shares]
             own = processes.exchange(x, owners, wanted).contiguous(memory_format=torch.channels_last)
             self.key_norms.sizes = [len(g) for g in shares[processes.rank]]
-        features = processes.gather(self.encode_keys(own), [len(w) for w in wanted])
+        features = processes.gather(self._encode_keys(own), [len(w) for w in wanted])
         back = torch.empty_like(features)
         back[torch.from_numpy(np.concatenate(wanted)).to(x.device)] = features
         return dict(zip(names, back.chunk(len(names)), strict=True))
+
+    def _encode_keys(self, x: Tensor) -> Tensor:
+        return (self.compiled or self.key["backbone"])(x)
 
     def _groups(self, num: int, num_views: int, *, seed: int, step: int) -> list[np.ndarray]:
         """Return the keys of each batch-norm group, as places in the row of all views' keys one after the other.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from seco.nets import small_maps
 from seco.nets.contrast import MomentumContrast
 from seco.runs import read_metrics
 from seco.train.loop import pretrain
@@ -54,3 +55,42 @@ def test_the_loss_curve_is_that_of_the_plain_path(optimiser, tools, make_dataset
     # Rounding grows with the steps; what the steps themselves change is a hundred times more.
     assert fast == pytest.approx(slow, rel=5e-3)
     assert max(fast) / min(fast) > 1.1
+
+
+def test_products_for_small_maps_change_rounding_only(tools, make_dataset, tmp_path, monkeypatch):
+    path = make_dataset(px=32)
+    config = tools.make(path, steps=8, log_every=1, probe_every=0, batch_size=8, precision="fp32")
+    calls = []
+    product = small_maps.product
+    monkeypatch.setattr(small_maps, "product", lambda conv, x: (calls.append(1), product(conv, x))[1])
+    monkeypatch.setattr(small_maps, "MIN_CHANNELS", 0)
+    pretrain(config, tmp_path / "products", say=tools.quiet)
+    assert len(calls) > 8
+    calls.clear()
+    monkeypatch.setattr(small_maps, "MAX_PIXELS", {})
+    pretrain(config, tmp_path / "convolutions", say=tools.quiet)
+    assert not calls
+    ours, theirs = (
+        [r["loss"] for r in read_metrics(tmp_path / name / "metrics.jsonl")]
+        for name in ("products", "convolutions")
+    )
+    assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.parametrize("compiler", ["fails", "does nothing"])
+def test_a_run_goes_on_whatever_becomes_of_compiling(
+    compiler, tools, straight, small_dataset, tmp_path, monkeypatch
+):
+    def fails(x):
+        raise RuntimeError("no C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", lambda net, **k: fails if compiler == "fails" else net)
+    said = []
+    config = tools.make(small_dataset, method_options={"compile": "keys"})
+    pretrain(config, tmp_path / "run", say=said.append)
+    (line,) = [s for s in said if s.startswith("key pass")]
+    if compiler == "fails":
+        assert line == "key pass not compiled, training goes on without: RuntimeError: no C++ compiler found"
+    else:
+        assert line.startswith("key pass compiled in 0 s, then ")
+    assert tools.logged(tmp_path / "run") == tools.logged(straight.run)
