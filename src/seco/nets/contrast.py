@@ -130,7 +130,9 @@ class MomentumContrast(nn.Module):
         # which remembers the bf16 copy of a weight from pass to pass of a step only where the flag is set.
         self.key = copy.deepcopy(self.query)
         self.key_norms = GroupedNorms(self.key["backbone"])
-        self.compiled = None if compiled == "none" else Compiled(self.key["backbone"], what="key pass", say=say)
+        self.compiled = (
+            None if compiled == "none" else Compiled(self.key["backbone"], what="key pass", say=say)
+        )
         self.queues = nn.ModuleDict()
         if negatives != "batch":
             assert queue_size is not None
