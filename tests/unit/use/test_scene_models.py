@@ -192,8 +192,9 @@ def test_points_over_a_scene_classify_images(tmp_path, encoder):
         tmp_path / "points.geojson", [*points, ({"type": "Point", "coordinates": [0, 0]}, {"crop": "k1"})]
     )
     done, lines = train(
-        encoder, file, tmp_path / "model", labels=labels, label_field="crop", tile=16, steps=30, val_every=10
-    )
+        encoder, file, tmp_path / "model", labels=labels, label_field="crop", tile=16, steps=60, val_every=20,
+        tuning="tuned", encoder_lr=2e-3,
+    )  # fmt: skip
     assert lines[0].startswith("classify: 3 classes (k0, k1, k2)")
     assert done.best_score > 0.5
     predict(load_model(tmp_path / "model", device="cpu"), file, tmp_path / "out.tif")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from seco.errors import CheckpointError
-from seco.nets.backbones import IMAGENET_MEAN, IMAGENET_STD
+from seco.nets.backbones import IMAGENET_MEAN, IMAGENET_STD, imagenet_statistics
 from seco.sensors import sentinel2
 from seco.sensors.bands import Band
 from seco.sensors.rgb import display_bands
@@ -66,14 +66,9 @@ def imagenet(arch: str) -> Feed:
     import timm
 
     config = timm.get_pretrained_cfg(arch)
-    mean, std = (config.mean, config.std) if config is not None else (IMAGENET_MEAN, IMAGENET_STD)
+    mean, std = imagenet_statistics(arch)
     size = config.input_size[-1] if config is not None else 224
-    return Feed(
-        bands=display_bands(),
-        mean=tuple(255 * m for m in mean),
-        std=tuple(255 * s for s in std),
-        patch_px=int(size),
-    )
+    return Feed(bands=display_bands(), mean=mean, std=std, patch_px=int(size))
 
 
 def feed(name: str, arch: str, num_bands: int) -> Feed:
