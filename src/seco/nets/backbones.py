@@ -97,8 +97,9 @@ def imagenet_statistics(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]
     Most are those of ImageNet; TensorFlow's (`tf_efficientnet_lite0` among them) and many transformers' are one half.
     """
     config = timm.get_pretrained_cfg(arch)
-    known = config is not None and len(config.mean) == len(config.std) == 3
-    mean, std = (config.mean, config.std) if known else (IMAGENET_MEAN, IMAGENET_STD)
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    if config is not None and len(config.mean) == len(config.std) == 3:
+        mean, std = config.mean, config.std
     return tuple(255 * m for m in mean), tuple(255 * s for s in std)
 
 
