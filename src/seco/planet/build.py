@@ -39,7 +39,7 @@ TRUTH_NAME = "truth"
 OFFSET_DN = 1000
 """Added to all stored numbers of a dataset, whatever the baseline: one scale for all dates."""
 _GROUP_OF = np.array([next(i for i, n in enumerate(CLASSES) if s in GROUPS[n]) for s in Surface], np.uint8)
-RATE = 29.0
+RATE = 24.0
 """Patches of 264 px and twelve bands a second and process, as measured (docs/planet.md)."""
 BIG_PATCHES = 2000
 """From so many patches on a build says beforehand what it takes."""
