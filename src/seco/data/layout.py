@@ -157,7 +157,7 @@ def array_settings(group: fmt.Group, *, num: int, shard: int) -> dict[str, Any]:
         "chunks": (1, *tail),
         "shards": (shard, *tail),
         "dtype": group.dtype,
-        "compressors": BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
+        "compressors": BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
         "dimension_names": ("patch", "band", "y", "x"),
         "attributes": {"bands": list(group.bands)},
     }
