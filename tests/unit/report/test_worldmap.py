@@ -70,8 +70,8 @@ def test_blocks_of_a_named_split_are_marked_where_no_place_in_them_was_trained_o
 
 
 @pytest.mark.parametrize("settings", [
-    {"block_deg": 1e-300}, {"block_deg": "x"}, {"block_deg": [1]}, {"split_seed": -1}, {"split_seed": "x"}, {"test_share": 0},
-    {"test_share": "x"}, {"split_seed": float("inf")}, {"split": ["a"]},
+    {"block_deg": 1e-300}, {"block_deg": "x"}, {"block_deg": [1]}, {"split_seed": -1}, {"split_seed": "x"},
+    {"test_share": 0}, {"test_share": "x"}, {"split_seed": float("inf")}, {"split": ["a"]},
 ])  # fmt: skip
 def test_settings_that_no_split_has_mark_no_block(finished, settings):
     run = read_run(finished, label="run")
