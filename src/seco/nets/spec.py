@@ -90,6 +90,8 @@ class EncoderSpec:
             )
         try:
             plain = {k: v for k, v in values.items() if k not in ("format", "version")}
+            if not all(isinstance(b, dict) for b in plain["bands"]):
+                raise TypeError(f"bands {plain['bands']!r} are no objects")
             plain["bands"] = tuple(Band.from_json(b) for b in plain["bands"])
             for name in ("mean", "std", "heads"):
                 plain[name] = tuple(plain[name])
@@ -99,7 +101,7 @@ class EncoderSpec:
                 plain["clip"] = (float(low), float(high))
             _check_kinds(plain)
             return cls(**plain)
-        except (KeyError, TypeError, ValueError, AttributeError, DatasetError) as err:
+        except (KeyError, TypeError, ValueError, DatasetError) as err:
             raise CheckpointError(f"encoder spec is damaged: {err}") from err
 
 
