@@ -90,9 +90,7 @@ class EncoderSpec:
             )
         try:
             plain = {k: v for k, v in values.items() if k not in ("format", "version")}
-            if not all(isinstance(b, dict) for b in plain["bands"]):
-                raise TypeError(f"bands {plain['bands']!r} are no objects")
-            plain["bands"] = tuple(Band.from_json(b) for b in plain["bands"])
+            plain["bands"] = tuple(_band(b) for b in plain["bands"])
             for name in ("mean", "std", "heads"):
                 plain[name] = tuple(plain[name])
             plain["trained_boxes"] = tuple(tuple(b) for b in plain["trained_boxes"])
@@ -103,6 +101,12 @@ class EncoderSpec:
             return cls(**plain)
         except (KeyError, TypeError, ValueError, DatasetError) as err:
             raise CheckpointError(f"encoder spec is damaged: {err}") from err
+
+
+def _band(values: Any) -> Band:
+    if not isinstance(values, dict):
+        raise TypeError(f"band {values!r} is no object")
+    return Band.from_json(values)
 
 
 def _check_kinds(values: dict[str, Any]) -> None:
