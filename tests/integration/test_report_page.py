@@ -206,6 +206,25 @@ def test_pointing_at_a_chart_tells_values_and_the_legend_hides_lines(visit):
     assert figure.locator(".plot svg path").count() == before
 
 
+def test_the_axes_of_charts_are_even_and_whole(visit):
+    page = visit(width=390)
+    axes = page.evaluate(
+        """[...document.querySelectorAll('.chart .plot svg')].map(s => [...s.querySelectorAll('text')]
+        .filter(t => t.getAttribute('text-anchor') === 'end' && +t.getAttribute('x') < 120)
+        .map(t => [t.textContent, t.getBBox().x, +t.getAttribute('y')]))"""
+    )
+    assert len(axes) >= 4
+    for labels in axes:
+        values = [float(text.rstrip("%").replace(",", "")) for text, _, _ in labels]
+        steps = np.diff(values)
+        assert len(values) >= 3
+        assert (steps > 0).all()
+        # What a label says is where it stands: no rounding on the way.
+        np.testing.assert_allclose(steps, steps[0], rtol=0.02)
+        np.testing.assert_allclose(np.diff([y for *_, y in labels]), labels[1][2] - labels[0][2], rtol=1e-6)
+        assert min(x for _, x, _ in labels) >= 0
+
+
 def test_charts_can_be_read_by_keyboard(visit):
     page = visit()
     page.locator(".chart .plot svg").first.focus()
@@ -266,6 +285,34 @@ def test_pointing_shows_a_patch_and_a_click_keeps_it(visit):
     assert where == f"{-(3 % columns) * 120}px {-(3 // columns) * 120}px".replace("-0px", "0px")
     canvas.click(position=_point(page, 1, 3))
     assert kept.count() == 0
+
+
+def test_pointing_joins_the_days_of_a_place(visit):
+    page = visit()
+    page.locator(".embedding canvas").first.scroll_into_view_if_needed()
+    # Two days of a place with nothing drawn halfway: what is there when one is pointed at is their line.
+    pair = page.evaluate(
+        """() => { const c = document.querySelector('.embedding canvas'), d = DATA.embeddings[0], p = d.panels[0];
+        const r = c.width / c.clientWidth, w = c.clientWidth, h = c.clientHeight;
+        // Read from a copy: the browser warns of canvases that are read often.
+        const g = new OffscreenCanvas(c.width, c.height).getContext('2d', {willReadFrequently: true});
+        window.painted = (x, y) => { g.clearRect(0, 0, c.width, c.height); g.drawImage(c, 0, 0);
+          return g.getImageData(x, y, 5, 5).data.some(v => v > 0); };
+        const x = p.x.map(v => 18 + v / 1000 * (w - 36)), y = p.y.map(v => h - 18 - v / 1000 * (h - 36));
+        for (let i = 0; i < x.length; i++) for (let j = 0; j < x.length; j++) {
+          if (i === j || d.place[i] !== d.place[j] || Math.hypot(x[i] - x[j], y[i] - y[j]) < 30) continue;
+          if (x.some((v, k) => k !== i && Math.hypot(v - x[i], y[k] - y[i]) < 3)) continue;
+          const mx = Math.round((x[i] + x[j]) / 2 * r) - 2, my = Math.round((y[i] + y[j]) / 2 * r) - 2;
+          if (!painted(mx, my)) return {at: {x: x[i], y: y[i]}, mx, my};
+        } return null; }"""
+    )
+    painted = "([x, y]) => painted(x, y)"
+    middle = [pair["mx"], pair["my"]]
+    assert not page.evaluate(painted, middle)
+    page.locator(".embedding canvas").first.hover(position=pair["at"])
+    assert page.evaluate(painted, middle)
+    page.mouse.move(2, 2)
+    assert not page.evaluate(painted, middle)
 
 
 def test_the_table_sorts_and_filters(visit):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from seco.errors import CheckpointError, DatasetError
 from seco.sensors.bands import Band
 
 SPEC_VERSION = 1
+_TEXTS = ("arch", "method", "init", "data_fingerprint", "normalise", "source", "licence")
+_COUNTS = {"patch_px": 1, "feature_dim": 1, "num_steps": 0}
+"""Whole numbers, with the least of each."""
+_MAX_COUNT = 2**53
 _LATER = {"clip": None, "source": "", "licence": ""}
 
 
@@ -85,13 +90,46 @@ class EncoderSpec:
             )
         try:
             plain = {k: v for k, v in values.items() if k not in ("format", "version")}
-            plain["bands"] = tuple(Band.from_json(b) for b in plain["bands"])
+            plain["bands"] = tuple(_band(b) for b in plain["bands"])
             for name in ("mean", "std", "heads"):
                 plain[name] = tuple(plain[name])
             plain["trained_boxes"] = tuple(tuple(b) for b in plain["trained_boxes"])
             if plain.get("clip") is not None:
                 low, high = plain["clip"]
                 plain["clip"] = (float(low), float(high))
+            _check_kinds(plain)
             return cls(**plain)
         except (KeyError, TypeError, ValueError, DatasetError) as err:
             raise CheckpointError(f"encoder spec is damaged: {err}") from err
+
+
+def _band(values: Any) -> Band:
+    if not isinstance(values, dict):
+        raise TypeError(f"band {values!r} is no object")
+    return Band.from_json(values)
+
+
+def _check_kinds(values: dict[str, Any]) -> None:
+    """Refuse values of another kind than `to_json` writes: what is no number would be found out much later.
+
+    Raises:
+        TypeError, ValueError: name the first.
+    """
+    for name in _TEXTS:
+        if not isinstance(values.get(name, ""), str):
+            raise TypeError(f"{name} {values[name]!r} is no text")
+    for name, least in _COUNTS.items():
+        value = values.get(name, least)
+        if type(value) is not int or not least <= value < _MAX_COUNT:
+            raise ValueError(f"{name} {value!r} is no whole number from {least} up")
+    if not all(isinstance(h, str) for h in values["heads"]):
+        raise ValueError(f"heads {values['heads']!r} are no names")
+    for name in ("mean", "std"):
+        if not all(_is_number(v) and math.isfinite(v) for v in values[name]):
+            raise ValueError(f"{name} {values[name]!r} are no finite numbers")
+    if not all(len(b) == 4 and all(map(_is_number, b)) for b in values["trained_boxes"]):
+        raise ValueError("trained_boxes are no boxes of four numbers")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

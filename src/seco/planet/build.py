@@ -44,6 +44,8 @@ RATE = 24.0
 BIG_PATCHES = 2000
 """From so many patches on a build says beforehand what it takes."""
 _CHUNK = 4
+_TRUTH_ROWS = 50_000
+"""Rows of the truth that wait in memory, 1.5 kB each."""
 _ENOUGH_FOR_PROCESSES = 200
 
 
@@ -165,9 +167,10 @@ class _Truth:
         folder.mkdir(parents=True)
         self.folder = folder
         self._rows: list[dict[str, Any]] = []
+        self._writer: pq.ParquetWriter | None = None
         coarse = build.patch_px * 10 // PIXEL_M["SCL"]
         num = build.num_places
-        self._place = self._row = 0
+        self._place = self._row = self._num_cloudy = self._num_changed = 0
         self._surface = _open(folder / "surface.npy", (num, build.patch_px, build.patch_px))
         self._scl = _open(folder / "scl.npy", (num * build.num_dates, coarse, coarse))
 
@@ -177,8 +180,9 @@ class _Truth:
     def __exit__(self, *_: object) -> None:
         self._surface.flush()
         self._scl.flush()
-        if self._rows:
-            pq.write_table(pa.Table.from_pylist(self._rows), self.folder / "patches.parquet")
+        self._write_rows()
+        if self._writer is not None:
+            self._writer.close()
 
     def add(self, one: Simulated) -> None:
         """Add a place."""
@@ -192,15 +196,30 @@ class _Truth:
             }  # fmt: skip
             self._rows.append(known | dict(zip(CLASSES, one.shares[k], strict=True)))
             self._row += 1
+            self._num_cloudy += pic.clear_fraction < 0.9
         self._place += 1
+        self._num_changed += bool(one.change)
+        if len(self._rows) >= _TRUTH_ROWS:
+            self._write_rows()
+
+    def _write_rows(self) -> None:
+        """Write the rows at hand, so that memory does not grow with the places."""
+        if not self._rows:
+            return
+        table = pa.Table.from_pylist(self._rows)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self.folder / "patches.parquet", table.schema)
+        self._writer.write_table(table)
+        self._rows.clear()
 
     def notes(self) -> tuple[str, ...]:
         """Say how the sky was, and how many places changed."""
-        clear = np.array([r["clear_fraction"] for r in self._rows])
-        changed = len({r["place"] for r in self._rows if r["change"]})
-        cloudy = int((clear < 0.9).sum())
-        out = [f"{cloudy} of {len(clear)} patches are less than 90% clear"] if cloudy else []
-        return (*out, f"{changed} of {self._place} places change") if changed else tuple(out)
+        out = []
+        if self._num_cloudy:
+            out.append(f"{self._num_cloudy} of {self._row} patches are less than 90% clear")
+        if self._num_changed:
+            out.append(f"{self._num_changed} of {self._place} places change")
+        return tuple(out)
 
 
 def _open(path: Path, shape: tuple[int, ...]) -> np.memmap:

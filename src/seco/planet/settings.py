@@ -29,8 +29,8 @@ class Planet:
     change_to: datetime.date = datetime.date(2020, 12, 31)
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ConfigError(f"seed {self.seed}; it must be 0 or more (--seed)")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed {self.seed}; it must be 0 or more, and below 2**63 (--seed)")
         if not 0 <= self.change_share <= 1:
             raise ConfigError(f"share of changed land {self.change_share}; between 0 and 1 (--change-share)")
         if self.change_from > self.change_to:

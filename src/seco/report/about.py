@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from seco.data.dataset import Dataset
-from seco.report.facts import Run, command_again, command_typed, flat_settings
+from seco.report.facts import MAX_COUNT, Run, command_again, command_typed, flat_settings
 from seco.report.ground import PARTS, Ground
 from seco.report.history import mean_rate, state_words
 from seco.report.markup import Child, Html, clean, count, element, join
@@ -34,7 +34,9 @@ def run_block(run: Run, *, title: str | None = None, data: Html | None = None) -
             [f"{k.replace('_', ' ')} {v}" for k, v in flat_settings(run).items() if k in CHIEF]
         ),
         "Machine": _words(machine),
-        "Computed on": _words([*computed, None if rate is None else f"{rate:,.0f} places/s (median)"]),
+        "Computed on": _words(
+            [*computed, None if rate is None or rate >= MAX_COUNT else f"{rate:,.0f} places/s (median)"]
+        ),
         "Versions": _words([f"{k} {v}" for k, v in versions.items()] if isinstance(versions, dict) else [])
         + (f", Python {clean(env['python'])}" if env.get("python") else ""),
         "Commit": clean(env.get("commit") or "unknown (an installed package)") if env else "",

@@ -94,7 +94,7 @@ class Run:
             if isinstance(r := line.get("samples_per_s"), (int, float)) and r > 0 and math.isfinite(r)
         ]
         batch = self.config.get("batch_size")
-        if self.num_steps is None or not rates or not isinstance(batch, int):
+        if self.num_steps is None or not rates or not _is_count(batch):
             return None
         return max(0, self.num_steps - self.step) * batch / rates[-1]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seco.report.facts import Run
-from seco.report.markup import clean, count
+from seco.report.markup import Html, clean, count, element
 
 MAX_LINE_POINTS = 600
 """Points of one line; a chart is some 500 pixels wide."""
@@ -23,6 +23,8 @@ KINDS = (
     ("lr", "Learning rate", "number", "warm-up and decay as logged"),
 )  # fmt: skip
 MAX_OTHERS = 4
+MAX_CLOCK_S = 1000 * 86_400
+"""What takes longer is no estimate any more, but a log that is damaged or a rate close to nothing."""
 
 
 def charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -96,13 +98,30 @@ def state_words(run: Run) -> str:
     return f"Not finished: step {run.step:,}{of}, logged{when}. It is running or was interrupted.{rest}{kept}"
 
 
+def progress_bar(run: Run, *, name: str | None = None) -> Html | None:
+    """Return how far a run is that is not finished; None of one that is, or whose length nobody knows."""
+    if run.is_finished or run.num_steps is None:
+        return None
+    share = min(1.0, run.step / run.num_steps)
+    left = run.seconds_left
+    words = f"{share:.0%}" + (f", about {clock(left)} left if it still runs" if left else "")
+    track = element("span", element("i", class_="fill", style=f"width:{100 * share:.2f}%"), class_="track")
+    told = f"Step {run.step:,} of {run.num_steps:,}"
+    return element(
+        "div", element("span", f"{name}: {told}" if name else told), track, element("span", words),
+        class_="progress", role="img", aria_label=f"{told}, {words}",
+    )  # fmt: skip
+
+
 def clock(seconds: float) -> str:
     """Return a duration in words, coarse."""
     if seconds < 90:
-        return f"{max(1, round(seconds))} seconds"
+        return count(max(1, round(seconds)), "second")
     if seconds < 5400:
         return f"{round(seconds / 60)} minutes"
-    return f"{seconds / 3600:.1f} hours" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+    if seconds < 172_800:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 86_400:.1f} days" if seconds < MAX_CLOCK_S else f"over {MAX_CLOCK_S // 86_400:,} days"
 
 
 def mean_rate(run: Run) -> float | None:

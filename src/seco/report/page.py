@@ -66,7 +66,8 @@ def _filled(page: Sections, sections: Sequence[Section]) -> str:
         ),
         "style": _file("page.css"), "script": script, "data": as_json(page.data),
         "contents": join([element("li", element("a", s.title, href=f"#{s.id}")) for s in sections]),
-        "heading": _heading(page), "lede": _lede(page), "cards": cards, "strip": _strip(page),
+        "heading": _heading(page), "lede": _lede(page), "cards": cards,
+        "progress": _progress(page), "strip": _strip(page),
         "sections": join(
             [element("section", element("h2", s.title), s.body, id=s.id, aria_label=s.title) for s in sections]
         ),
@@ -113,6 +114,11 @@ def _lede(page: Sections) -> Html:
     ]
     what.append("trained without labels")
     return join([escape(", ".join(what) + ". "), escape(history.state_words(run))])
+
+
+def _progress(page: Sections) -> Html:
+    named = len(page.runs) > 1
+    return join([history.progress_bar(r, name=r.label if named else None) for r in page.runs])
 
 
 def _foot(page: Sections) -> Html:

@@ -175,6 +175,7 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
         "ci_high",
         "balanced_accuracy",
         "majority",
+        "shots",
         "num_train",
         "num_test",
         "num_groups",

@@ -293,10 +293,11 @@ class Sections:
             }
         )  # fmt: skip
         how = " and ".join(dict.fromkeys(p["how"] for p in panels))
+        joined = ", joined to the other days of its place" if len(set(places)) < len(places) else ""
         text = (
             f"Features of {count(len(rows), 'patch', 'patches')}, from {members[0][1].words}, in two dimensions ({how}). "
             "Near points look alike to the encoder; distances between far groups mean little. Point at one to see its "
-            "patch, click to keep it."
+            f"patch{joined}, click to keep it."
         )
         box = element("div", class_="embedding", data_embedding=len(self.data["embeddings"]) - 1)
         return join([box, element("p", " ".join([text, *why, *notes]), class_="caption")])

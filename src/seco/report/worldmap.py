@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from seco.data.split import place_boxes, split_by_block
+from seco.data.split import find_split, place_boxes, split_by_block
 from seco.errors import DatasetError, SecoError
 from seco.places.land import land_mask
 from seco.report.facts import Run
-from seco.report.ground import HELD_OUT, PARTS, Ground
+from seco.report.ground import HELD_OUT, PARTS, TRAIN, Ground
 from seco.report.markup import clean
 from seco.report.pictures import data_uri, sprite
 
@@ -100,23 +100,38 @@ def map_data(run: Run, ground: Ground, *, seed: int) -> dict[str, Any]:
 
 
 def held_out_blocks(run: Run, ground: Ground) -> list[list[float]]:
-    """Return the blocks held out as (west, south, east, north), none where the split was not drawn by block."""
-    config = run.config
-    share = config.get("test_share")
-    if config.get("split") is not None or not isinstance(share, (int, float)) or not 0 < share < 1:
-        return []
-    held = ground.part == HELD_OUT
+    """Return the blocks held out as a whole as (west, south, east, north), none where the split was not drawn by block.
+
+    They are those of the split's grid that hold a held-out place and no training place: a split can be edited by hand.
+    """
     try:
         boxes = place_boxes(ground.dataset)
-        split = split_by_block(
-            boxes, seed=int(config.get("split_seed") or 0), test_share=float(share),
-            block_deg=float(config.get("block_deg") or 10.0),
-        )  # fmt: skip
-    except (SecoError, TypeError, ValueError):
+        edge = _block_deg(run, ground, boxes)
+        if edge is None:
+            return []
+        cells = [_cells(boxes[ground.part == part], edge) for part in (HELD_OUT, TRAIN)]
+    except (SecoError, TypeError, ValueError, OverflowError):
         return []
-    edge = split.block_deg
-    centres = np.stack([boxes[held, 0] + boxes[held, 2], boxes[held, 1] + boxes[held, 3]], 1) / 2
-    cells = {(math.floor((x + 180) / edge), math.floor((y + 90) / edge)) for x, y in centres.tolist()}
     return [
-        [i * edge - 180, j * edge - 90, (i + 1) * edge - 180, (j + 1) * edge - 90] for i, j in sorted(cells)
+        [i * edge - 180, j * edge - 90, (i + 1) * edge - 180, (j + 1) * edge - 90]
+        for i, j in sorted(cells[0] - cells[1])
     ]
+
+
+def _block_deg(run: Run, ground: Ground, boxes: np.ndarray) -> float | None:
+    """Return the edge of the blocks that places were held out by; None where they were not."""
+    config = run.config
+    named, share = config.get("split"), config.get("test_share")
+    if named is not None:
+        return find_split(ground.dataset, str(named))[0].block_deg
+    if not isinstance(share, (int, float)) or not 0 < share < 1:
+        return None
+    return split_by_block(
+        boxes, seed=int(config.get("split_seed") or 0), test_share=float(share),
+        block_deg=float(config.get("block_deg") or 10.0),
+    ).block_deg  # fmt: skip
+
+
+def _cells(boxes: np.ndarray, edge: float) -> set[tuple[int, int]]:
+    centres = np.stack([boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]], 1) / 2
+    return {(math.floor((x + 180) / edge), math.floor((y + 90) / edge)) for x, y in centres.tolist()}

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from seco.errors import DatasetError
 
 Units = Literal["reflectance", "dn", "display"]
+_TEXTS = ("name", "units", "common_name", "stretch")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,17 @@ class Band:
         if unknown:
             raise DatasetError(f"band {values.get('name')}: unknown field {', '.join(unknown)}")
         values = dict(values)
+        for name, value in values.items():
+            kind = str if name in _TEXTS else (int, float)
+            if (
+                name != "stretch_range"
+                and value is not None
+                and (not isinstance(value, kind) or value is True)
+            ):
+                what = "text" if kind is str else "number"
+                raise DatasetError(f"band {values.get('name')}: {name} {value!r} is no {what}")
+        if not values.get("name"):
+            raise DatasetError("a band has no name")
         if values.get("stretch_range") is not None:
             low, high = values["stretch_range"]
             values["stretch_range"] = (float(low), float(high))

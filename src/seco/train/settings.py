@@ -25,6 +25,9 @@ NUM_LOG_LINES, MAX_LOG_EVERY = 40, 100
 MIN_PROBE_EVERY = 5
 """A probe encodes up to 512 patches, which takes as long as some steps."""
 
+MIN_VIEW_PX, MAX_VIEW_PX = 8, 4096
+"""One view of the largest, in three bands, takes 200 MB."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretrain:
@@ -104,8 +107,8 @@ class Pretrain:
         if not 0 <= self.test_share < 1:
             raise ConfigError(f"test share {self.test_share}; at least 0 and below 1 (--test-share)")
         for name, px in (("view-px", self.view_px), ("key-px", self.key_px)):
-            if px is not None and px < 8:
-                raise ConfigError(f"views of {px} px; at least 8 (--{name})")
+            if px is not None and not MIN_VIEW_PX <= px <= MAX_VIEW_PX:
+                raise ConfigError(f"views of {px} px; {MIN_VIEW_PX} to {MAX_VIEW_PX} (--{name})")
 
     def options(self) -> Any:
         """Return the method's own options, built and checked."""

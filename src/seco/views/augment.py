@@ -33,6 +33,8 @@ CHUNK = 1_000_000
 """Stored numbers that a CPU takes through a whole view at a time: as floats they stay in its cache from step to step."""
 FEW_BANDS = 4
 """Up to so many bands are put side by side one by one: a loop over the bands of each pixel would be too short."""
+MAX_SIGMA_PX = 1000.0
+"""A blur of more leaves one colour, and its window of six deviations takes gigabytes."""
 JITTER_OPS = ("brightness", "contrast", "saturation", "hue")
 
 
@@ -65,8 +67,10 @@ class Augment:
             raise ConfigError(
                 f"jitter {self.jitter}; brightness, contrast, saturation in [0, 1), hue in [0, 0.5]"
             )
-        if not 0 < self.blur_sigma[0] <= self.blur_sigma[1]:
-            raise ConfigError(f"blur sigma {self.blur_sigma}; give 0 < low <= high, in pixels")
+        if not 0 < self.blur_sigma[0] <= self.blur_sigma[1] <= MAX_SIGMA_PX:
+            raise ConfigError(
+                f"blur sigma {self.blur_sigma}; give 0 < low <= high <= {MAX_SIGMA_PX}, in pixels"
+            )
         if self.out_px < 1:
             raise ConfigError(f"view size {self.out_px} px; at least 1")
 

@@ -81,12 +81,16 @@ def test_the_same_settings_make_the_same_pixels(
     planet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(building, "_ENOUGH_FOR_PROCESSES", 1)
+    monkeypatch.setattr(building, "_TRUTH_ROWS", 4)  # the table of the truth comes in several pieces
     again = tmp_path / "again.seco"
     build_dataset(Build(**(SMALL | {"jobs": 2}), change_share=1.0, min_clear=0.8), again)
     first, second = open_dataset(planet), open_dataset(again)
     assert first.index["checksum"].equals(second.index["checksum"])
     assert first.fingerprint == second.fingerprint
     assert (planet / "truth" / "scl.npy").read_bytes() == (again / "truth" / "scl.npy").read_bytes()
+    tables = [pq.ParquetFile(p / "truth" / "patches.parquet") for p in (planet, again)]
+    assert [t.num_row_groups for t in tables] == [1, 3]
+    assert tables[0].read().equals(tables[1].read())
 
 
 def test_the_first_places_do_not_depend_on_how_many_are_asked() -> None:

@@ -63,12 +63,15 @@ def test_what_is_no_row_is_left_out_and_counted(scores_of, tmp_path, rows_of):
         3,
     ]
     file = tmp_path / "odd.json"
-    file.write_text(json.dumps({"rows": [*odd, rows_of(ci_low="x", majority=[1], extra={"a": 1})]}))
+    file.write_text(
+        json.dumps({"rows": [*odd, rows_of(ci_low="x", majority=[1], shots="few", extra={"a": 1})]})
+    )
     scores = find_scores([], [file])
     assert scores.notes == ["5 rows of odd.json lack a number or a name and are left out."]
     assert [(r["value"], r["low"], r["interval"], r["majority"]) for r in scores.rows] == [
         (0.5, None, "no interval given", None)
     ]
+    assert "few" not in compare.table(scores) + compare.bars(scores)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"rows": 3}', "{" * 10_000, None])

@@ -23,6 +23,7 @@ def test_a_finished_run(finished):
     assert (run.num_steps, run.step, run.method, run.notes) == (6, 6, "seco", ())
     assert set(run.parts.values()) <= {"train", "held out", "left out"}
     assert history.state_words(run).startswith("Finished: 6 steps; last line logged on ")
+    assert history.progress_bar(run) is None
 
 
 def test_folders_that_hold_no_run_are_refused_in_one_line(tmp_path, finished):
@@ -143,6 +144,13 @@ def test_a_run_in_the_middle_says_its_step_and_the_time_left(run):
     assert "step 6 of 1,006" in words
     assert "about 33 minutes are left" in words
     assert "It holds the encoder of step 6." in words
+    bar = history.progress_bar(found, name="a & b")
+    assert 'style="width:0.60%"' in bar
+    assert "a &amp; b: Step 6 of 1,006" in bar
+    assert "1%, about 33 minutes left if it still runs" in bar
+    config.write_text(config.read_text().replace("batch_size: 4", "batch_size: -4"))
+    assert read(run).seconds_left is None
+    assert history.progress_bar(read(run)) is not None
 
 
 def test_a_run_that_logged_nothing_says_so(run):

@@ -57,10 +57,11 @@ def test_rates_and_durations(logged):
     run = logged(*[{"step": i, "samples_per_s": v} for i, v in enumerate((10.0, 30.0, 20.0, float("nan")))])
     assert mean_rate(run) == 20.0
     assert mean_rate(logged()) is None
-    assert [clock(s) for s in (0.2, 60, 600, 7200, 1e6)] == [
-        "1 seconds",
+    assert [clock(s) for s in (0.2, 60, 600, 7200, 1e6, 1e300)] == [
+        "1 second",
         "60 seconds",
         "10 minutes",
         "2.0 hours",
         "11.6 days",
+        "over 1,000 days",
     ]

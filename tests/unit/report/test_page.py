@@ -151,6 +151,16 @@ def test_runs_that_a_fuzzer_broke_have_a_page(run, tmp_path, name, content):
     assert "run" in write(tmp_path / "page", run, num_places=3)
 
 
+def test_a_run_that_goes_on_says_how_far_it_is_and_shows_all_there_is(run, tmp_path):
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("steps: 6", "steps: 600"))
+    text = write(tmp_path / "page", run, num_places=3)
+    hero = text.partition('<div class="hero">')[2].partition("<section")[0]
+    assert 'class="fill" style="width:1.00%"' in hero
+    assert re.search(r"1%, about [\d.]+ \w+ left if it still runs", hero)
+    assert not_shown(text) == set()
+
+
 def test_a_run_whose_settings_are_gone_is_called_by_its_folder(run, tmp_path):
     (run / "config.yaml").write_text("{")
     shutil.rmtree(run / "encoder")

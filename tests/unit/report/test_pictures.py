@@ -67,6 +67,19 @@ def test_few_shot_predictions_are_not_confused_with_those_of_all_labels() -> Non
     assert mistakes.examples(table, 5) == []
 
 
+def test_every_probe_that_says_a_class_has_its_panel(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    probes = ("knn", "linear", "finetune")
+    everything = pa.concat_tables([_table(TRUTH, SAID, probe=p) for p in (*probes, "retrieval")])
+    assert [name for name, _ in mistakes._panels(everything)] == [f"a, {p}" for p in probes]
+    # A task that was asked for nothing but fine-tuning has its pictures too.
+    tuned = _table(TRUTH, SAID, probe="finetune")
+    dataset = open_dataset(make_dataset(num_places=9, num_dates=1))
+    assert mistakes.draw_confusion(tuned, tmp_path / "confusion.png").is_file()
+    assert mistakes.draw_errors(tuned, dataset, tmp_path / "errors.png").is_file()
+
+
 def test_what_cannot_be_confused(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="no probe of this task says a class"):
         mistakes.draw_confusion(_table(TRUTH, SAID, probe="retrieval"), tmp_path / "x.png")

@@ -1,12 +1,15 @@
 """The map: land where there is land, blocks where places were held out."""
 
 import base64
+import dataclasses
 import io
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from seco.data.dataset import open_dataset
+from seco.data.split import place_boxes, split_by_block, write_split
 from seco.errors import DatasetError
 from seco.report.facts import read_run
 from seco.report.ground import HELD_OUT, TRAIN, find_ground
@@ -49,6 +52,33 @@ def test_blocks_hold_all_held_out_places_and_no_training_place(finished):
     assert (inside == (ground.part == HELD_OUT)).all()
 
 
+def test_blocks_of_a_named_split_are_marked_where_no_place_in_them_was_trained_on(finished, make_dataset):
+    run = read_run(finished, label="run")
+    ground = find_ground(run)
+    blocks = held_out_blocks(run, ground)
+    assert blocks
+    twin = open_dataset(make_dataset())
+    file = write_split(twin, split_by_block(place_boxes(twin)), "apart")
+    named = dataclasses.replace(run, config=run.config | {"split": str(file)})
+    assert held_out_blocks(named, ground) == blocks
+    # One place of a block is trained on after all: the block was not held out as a whole.
+    part = ground.part.copy()
+    part[np.flatnonzero(part == HELD_OUT)[0]] = TRAIN
+    assert len(held_out_blocks(named, dataclasses.replace(ground, part=part))) == len(blocks) - 1
+    gone = dataclasses.replace(run, config=run.config | {"split": "no such"})
+    assert held_out_blocks(gone, ground) == []
+
+
+@pytest.mark.parametrize("settings", [
+    {"block_deg": 1e-300}, {"block_deg": "x"}, {"block_deg": [1]}, {"split_seed": -1}, {"split_seed": "x"},
+    {"test_share": 0}, {"test_share": "x"}, {"split_seed": float("inf")}, {"split": ["a"]},
+])  # fmt: skip
+def test_settings_that_no_split_has_mark_no_block(finished, settings):
+    run = read_run(finished, label="run")
+    odd = dataclasses.replace(run, config=run.config | settings)
+    assert held_out_blocks(odd, find_ground(run)) == []
+
+
 def test_every_place_has_its_part_name_and_picture(finished):
     run = read_run(finished, label="run")
     ground = find_ground(run)
@@ -60,10 +90,6 @@ def test_every_place_has_its_part_name_and_picture(finished):
 
 
 def test_places_without_a_position_have_no_map(finished, make_dataset):
-    import dataclasses
-
-    from seco.data.dataset import open_dataset
-
     run = read_run(finished, label="run")
     there = find_ground(run)
     with pytest.raises(DatasetError, match="no position"):

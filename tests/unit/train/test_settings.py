@@ -105,6 +105,7 @@ def test_what_was_chosen_is_told_and_nothing_else():
         ({"test_share": 1.0}, "test share 1.0"),
         ({"test_share": -0.1}, "test share"),
         ({"view_px": 4}, "views of 4 px"),
+        ({"view_px": 1_000_000}, "views of 1000000 px; 8 to 4096"),
     ],
 )
 def test_values_out_of_range_are_refused(wrong, said):

@@ -554,6 +554,7 @@ def test_describe_says_what_a_sample_got_and_nothing_else():
         ({"jitter": (-0.1, 0.4, 0.4, 0.1)}, "jitter"),
         ({"blur_sigma": (0.0, 1.0)}, "blur sigma"),
         ({"blur_sigma": (2.0, 1.0)}, "blur sigma"),
+        ({"blur_sigma": (2.0, 1e8)}, "high <= 1000"),
         ({"out_px": 0}, "0 px"),
         ({"crop_ratio": (0.0, 1.0)}, "crop ratio"),
         ({"crop_ratio": (2.0, 1.0)}, "crop ratio"),

@@ -28,6 +28,7 @@ from seco.planet.catalogue.archive import (
 )
 from seco.planet.catalogue.catalog import write_catalog
 from seco.planet.catalogue.orbits import acquisition_on
+from seco.planet.catalogue.passes import check_day
 from seco.planet.catalogue.points import read_points, write_points
 from seco.planet.catalogue.scenes import ReadBand, path_of, renderer, scene_cog
 from seco.planet.catalogue.tiles import FULL_PX, Tile
@@ -93,6 +94,9 @@ class Scenes:
             raise ConfigError(
                 f"days from {self.first} to {self.last}: the first day comes first (--from, --to)"
             )
+        # Before a day is added to the last: the calendar of Python has an end.
+        check_day(self.first)
+        check_day(self.last)
         return Archive(
             planet=self.build().planet(), tile_px=self.tile_px, first=self.first, last=self.last,
             revisit_days=self.revisit_days, rendered=self.render,

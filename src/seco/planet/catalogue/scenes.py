@@ -175,7 +175,9 @@ def finder(archive: Archive, *, read: ReadBand | None = None) -> Callable[[str],
     kept: ByteCache[VirtualCog | None] = ByteCache(HEADERS_BYTES, size=_held_bytes)
 
     def find(path: str) -> VirtualCog | None:
-        return kept.get(path, lambda: _find(archive, path, read))
+        match = _PATH.fullmatch(path)
+        # What is no path of a scene is not remembered: there is no end of such, nor of their length.
+        return None if match is None else kept.get(path, lambda: _find(archive, match, read))
 
     return find
 
@@ -185,9 +187,8 @@ def _held_bytes(cog: VirtualCog | None) -> int:
     return 1024 + (0 if cog is None else len(cog.header()))
 
 
-def _find(archive: Archive, path: str, read: ReadBand) -> VirtualCog | None:
-    match = _PATH.fullmatch(path)
-    if match is None or match[3] not in PIXEL_M:
+def _find(archive: Archive, match: re.Match[str], read: ReadBand) -> VirtualCog | None:
+    if match[3] not in PIXEL_M:
         return None
     try:
         tile = tile_from_id(match[1], tile_px=archive.tile_px)

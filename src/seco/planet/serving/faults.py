@@ -18,6 +18,8 @@ STATUSES = ("401", "403", "404", "408", "429", "500", "502", "503", "504")
 BODY_KINDS = ("reset", "truncate", "corrupt")
 VALUE_KINDS = {"delay": "seconds", "trickle": "bytes a second", "expire": "seconds"}
 KINDS = (*STATUSES, *BODY_KINDS, *VALUE_KINDS)
+VALUE_RANGE = (1e-3, 1e9)
+"""Of seconds and bytes a second: what lies beyond fits no clock and no date."""
 _HEAD = re.compile(
     r"(?P<kind>[a-z0-9]+)(?:=(?P<value>[^@#:]*))?(?:@(?P<rate>[^@#:]*)|#(?P<numbers>[^@#:]*))?(?::(?P<path>.*))?"
 )
@@ -54,8 +56,11 @@ class Fault:
         if self.kind not in KINDS:
             raise ConfigError(f"unknown kind {self.kind!r}; known: {', '.join(KINDS)}")
         needs = VALUE_KINDS.get(self.kind)
-        if needs and (self.value is None or not (math.isfinite(self.value) and self.value > 0)):
-            raise ConfigError(f"{self.kind} needs {needs} above 0, such as {self.kind}=2; got {self.value}")
+        low, high = VALUE_RANGE
+        if needs and (self.value is None or not low <= self.value <= high):
+            raise ConfigError(
+                f"{self.kind} needs {needs} above 0, such as {self.kind}=2, from {low:g} to {high:g}; got {self.value}"
+            )
         if needs is None and self.value is not None:
             raise ConfigError(
                 f"{self.kind} takes no value (got {self.value}); only {', '.join(VALUE_KINDS)} do"

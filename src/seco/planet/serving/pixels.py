@@ -72,7 +72,8 @@ class PixelServer:
         self._clock = clock
         self._cache = ByteCache[bytes](cache_bytes, size=len)
         self._lock = threading.Lock()
-        self._attempts: dict[tuple[str, str], int] = {}
+        # By digest: a path may have 64 KiB, and is anyone's.
+        self._attempts: dict[bytes, int] = {}
         self._num_requests = self._num_bytes = 0
         self._statuses: Counter[str] = Counter()
         self._hits: Counter[str] = Counter()
@@ -126,8 +127,9 @@ class PixelServer:
 
     def wait(self) -> None:
         """Wait until another thread stops the server."""
-        if self._thread is not None:
-            self._thread.join()
+        thread = self._thread
+        if thread is not None:
+            thread.join()
 
     def stop(self) -> None:
         """Listen no more and break open connections. Does nothing where it is stopped."""
@@ -232,8 +234,11 @@ class PixelServer:
             number = self._num_requests
             if not self._faults.faults:
                 return Verdict()
-            attempt = self._attempts.get((path, asked), 0) + 1
-            self._attempts[path, asked] = attempt
+            key = hashlib.blake2b(
+                f"{path}\n{asked}".encode("utf-8", "surrogatepass"), digest_size=16
+            ).digest()
+            attempt = self._attempts.get(key, 0) + 1
+            self._attempts[key] = attempt
             if len(self._attempts) > MAX_REMEMBERED:
                 del self._attempts[next(iter(self._attempts))]
         verdict = self._faults.decide(path=path, asked=asked, attempt=attempt, number=number)

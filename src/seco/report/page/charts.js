@@ -4,7 +4,8 @@ const NUM_COLOURS = 8;
 function niceTicks(low, high, wanted) {
   const span = high - low || Math.abs(high) || 1;
   const raw = span / wanted, power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 2.5, 5, 10].find((m) => m * power >= raw) * power;
+  // Rather a few ticks more than wanted than two alone.
+  const step = [1, 2, 2.5, 5, 10].find((m) => m * power >= raw * 0.7) * power;
   const ticks = [];
   for (let v = Math.ceil(low / step - 1e-9) * step; v <= high + step * 1e-9; v += step) ticks.push(+v.toPrecision(12));
   return ticks;
@@ -14,7 +15,7 @@ function said(value, unit) {
   if (value === null || value === undefined) return "–";
   if (unit === "percent") return (100 * value).toFixed(1) + "%";
   const size = Math.abs(value);
-  if (size && size < 0.001) return value.toExponential(2);
+  if (size && (size < 0.001 || size >= 1e7)) return value.toExponential(2).replace(/\.?0+e/, "e");
   return size >= 1000 ? Math.round(value).toLocaleString("en") : String(+value.toPrecision(4));
 }
 
@@ -34,7 +35,7 @@ for (const figure of document.querySelectorAll(".chart")) {
   let scale = null, at = null;
 
   function draw() {
-    const width = Math.max(220, plot.clientWidth), height = 210, left = 44, right = 8, top = 8, bottom = 26;
+    const width = Math.max(220, plot.clientWidth), height = 210, right = 8, top = 8, bottom = 26;
     const lines = chart.lines.filter((_, i) => !hidden.has(i));
     const values = lines.flatMap((l) => l.y).filter((v) => v !== null);
     let low = Math.min(...values), high = Math.max(...values);
@@ -46,6 +47,9 @@ for (const figure of document.querySelectorAll(".chart")) {
       high += pad;
       if (low !== 0) low -= pad;
     }
+    const ticks = niceTicks(low, high, 4);
+    const labels = ticks.map((tick) => (chart.unit === "percent" ? +(tick * 100).toFixed(1) + "%" : said(tick)));
+    const left = 14 + 6.6 * Math.max(3, ...labels.map((t) => t.length));
     const first = steps[0], last = steps[steps.length - 1];
     const from = first === last ? first - 1 : Math.min(first, first > 0 && first < last * 0.2 ? 0 : first);
     const until = first === last ? last + 1 : last;
@@ -56,11 +60,10 @@ for (const figure of document.querySelectorAll(".chart")) {
       svg: true, viewBox: `0 0 ${width} ${height}`, height, tabindex: "0", role: "img",
       "aria-label": `${chart.title}; arrow keys read the values`,
     });
-    for (const tick of niceTicks(low, high, 4)) {
+    ticks.forEach((tick, i) => {
       svg.append(make("line", { svg: true, class: "grid", x1: left, x2: width - right, y1: py(tick), y2: py(tick) }));
-      const text = chart.unit === "percent" ? Math.round(tick * 100) + "%" : said(tick);
-      svg.append(make("text", { svg: true, x: left - 7, y: py(tick) + 4, "text-anchor": "end", text }));
-    }
+      svg.append(make("text", { svg: true, x: left - 7, y: py(tick) + 4, "text-anchor": "end", text: labels[i] }));
+    });
     for (const tick of niceTicks(from, until, Math.max(2, Math.floor(width / 110)))) {
       if (!Number.isInteger(tick)) continue;
       const end = px(tick) > width - 24;

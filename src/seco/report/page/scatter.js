@@ -177,6 +177,22 @@ for (const box of document.querySelectorAll(".embedding")) {
         context.drawImage(sheet, sx, sy, px, px, xs[i] - size / 2 + 2, ys[i] - size / 2 + 2, size - 4, size - 4);
       }
     }
+    context.globalAlpha = 0.6;
+    if (shown >= 0) {
+      // The other days of the place that is pointed at: an encoder that sees through seasons keeps them near.
+      context.strokeStyle = cssColour("--ink");
+      context.lineWidth = 1;
+      for (let i = 0; i < num; i++) {
+        if (i === shown || data.place[i] !== data.place[shown]) continue;
+        context.beginPath();
+        context.moveTo(xs[shown], ys[shown]);
+        context.lineTo(xs[i], ys[i]);
+        context.stroke();
+        context.beginPath();
+        context.arc(xs[i], ys[i], radius + 1.5, 0, 2 * Math.PI);
+        context.stroke();
+      }
+    }
     context.globalAlpha = 1;
     for (const i of new Set([...kept, shown])) {
       if (i < 0) continue;

@@ -223,6 +223,8 @@ def test_a_full_disk_is_one_error(tmp_path, settings, coded, monkeypatch):
         (["--places", "1", "--from", "2010-01-01"], "2017-07-01"), (["--places", "1", "--from", "x"], "not a valid date"),
         (["--places", "1", "--revisit-days", "7"], "multiple of 5"), (["--points", "none.csv"], "cannot read places"),
         (["--places", "1", "--jobs", "-1"], "--jobs"), (["--places", "1", "--seed", "-1"], "seed -1"),
+        (["--places", "1", "--seed", str(2**63)], "below 2**63"),
+        (["--places", "1", "--to", "9999-12-31"], "the planet is seen from 2017-07-01 to 2099-12-31"),
     ],
 )  # fmt: skip
 def test_wrong_flags_are_one_line(tmp_path, monkeypatch, capsys, flags, words):

@@ -1,6 +1,7 @@
 import dataclasses
 import datetime as dt
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -186,6 +187,17 @@ def test_paths_find_scenes_and_nothing_else(coded):
         path.replace(".tif", ".tif\n"),
     ):
         assert find(wrong) is None, wrong
+
+
+def test_paths_that_are_no_scenes_are_not_remembered(coded):
+    find = finder(ARCHIVE, read=coded)
+    tracemalloc.start()
+    try:
+        for n in range(100):
+            assert find(f"/{n}{'x' * 50_000}") is None
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_settings_are_kept(tmp_path):
