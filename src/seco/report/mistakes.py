@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from seco.data.dataset import Dataset
 from seco.data.sheet import as_rgb, rgb_positions, save_figure
 from seco.errors import TaskError
+from seco.probes.options import FINETUNE, PROBES
 
-CLASSIFIERS = ("knn", "linear")
+CLASSIFIERS = (*PROBES, FINETUNE)
 MAX_PANELS = 12
 MAX_CLASSES = 60
 NUM_EXAMPLES = 12

@@ -67,6 +67,11 @@ def test_few_shot_predictions_are_not_confused_with_those_of_all_labels() -> Non
     assert mistakes.examples(table, 5) == []
 
 
+def test_what_fine_tuning_says_is_shown_too() -> None:
+    both = pa.concat_tables([_table(TRUTH, SAID, probe="linear"), _table(TRUTH, TRUTH, probe="finetune")])
+    assert [name for name, _ in mistakes._panels(both)] == ["a, linear", "a, finetune"]
+
+
 def test_what_cannot_be_confused(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="no probe of this task says a class"):
         mistakes.draw_confusion(_table(TRUTH, SAID, probe="retrieval"), tmp_path / "x.png")

@@ -126,9 +126,17 @@ def test_unsuitable_images_are_errors(
 
 def test_published_parts_that_share_a_place_are_an_error(make_dataset: Callable[..., Path]) -> None:
     splits = ["train", "train"] * 10 + ["train", "test"] + ["test", "test"] * 9
-    settings = {"num_places": 20, "num_dates": 2, "px": 8, "splits": splits, "labels": ["crops", "forest"] * 20}
+    settings = {
+        "num_places": 20,
+        "num_dates": 2,
+        "px": 8,
+        "splits": splits,
+        "labels": ["crops", "forest"] * 20,
+    }
     dataset = open_dataset(make_dataset(**settings))
-    with pytest.raises(TaskError, match=r"has place .* in train and in test; a place belongs to one part only"):
+    with pytest.raises(
+        TaskError, match=r"has place .* in train and in test; a place belongs to one part only"
+    ):
         labelled.image_case(dataset, 0, images.Options())
     assert labelled.image_case(dataset, 0, images.Options(split="seeded")).split.startswith("stratified")
 
