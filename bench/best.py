@@ -101,7 +101,8 @@ class Bench:
         """Return EuroSAT as a dataset."""
         out = self.work / "eurosat"
         if not (out / "dataset.json").is_file():
-            self.seco("dataset", "import", "images", self.eurosat, out)
+            # As the task imports it, so that features are shared with bench/transfer.py.
+            self.seco("dataset", "import", "images", self.eurosat, out, "--gsd", "10")
         return out
 
     def trained(self, attempt: Attempt) -> str:

@@ -159,7 +159,7 @@ def image_case(dataset: Dataset, seed: int, options: ImageOptions) -> Case:
     else:
         test, held = labelled & (published == "test"), labelled & (published == "val")
         train = labelled & ((published == "train") | held)
-        _check_apart(dataset, {"train": train & ~held, "val": held, "test": test})
+        check_apart(dataset, {"train": train & ~held, "val": held, "test": test})
         words = "published"
     as_paper = options.protocol == PAPER
     train = _limit(dataset, labels, train, None if as_paper else options.num_labels, seed)
@@ -180,9 +180,7 @@ def image_case(dataset: Dataset, seed: int, options: ImageOptions) -> Case:
     )  # fmt: skip
 
 
-def _check_classes(
-    dataset: Dataset, classes: Sequence[str], labels: Integer[np.ndarray, " patches"]
-) -> None:
+def _check_classes(dataset: Dataset, classes: Sequence[str], labels: Integer[np.ndarray, " patches"]) -> None:
     """Refuse classes that cannot be both learned and tested: all their images are of one place."""
     pairs = np.unique(np.stack([labels, dataset.place])[:, labels >= 0], axis=1)
     lone = np.flatnonzero(np.bincount(pairs[0], minlength=len(classes)) == 1)
@@ -194,8 +192,12 @@ def _check_classes(
         )
 
 
-def _check_apart(dataset: Dataset, parts: Mapping[str, Bool[np.ndarray, " patches"]]) -> None:
-    """Refuse published parts that share a place."""
+def check_apart(dataset: Dataset, parts: Mapping[str, Bool[np.ndarray, " patches"]]) -> None:
+    """Refuse published parts that share a place.
+
+    Raises:
+        TaskError: a place has patches in two of them.
+    """
     part_of: dict[int, str] = {}
     for name, rows in parts.items():
         for place in np.unique(dataset.place[rows]).tolist():
