@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -117,7 +117,7 @@ def require_classes(path: Path, wanted: Collection[str], *, name: str) -> list[s
     """
     with Listing(path) as listing:
         files = [n for n in listing.names if n.lower().endswith(SUFFIXES)]
-    found = {PurePosixPath(n).parent.name for n in files}
+    found = {f.rpartition("/")[2] for f in {n.rpartition("/")[0] for n in files}}
     missing, more = sorted(set(wanted) - found), sorted(found - set(wanted))
     if missing or more:
         raise DatasetError(
