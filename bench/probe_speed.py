@@ -35,7 +35,7 @@ from seco.runs import environment, write_json
 from seco.tasks.eurosat import Options
 from seco.use.load import load_encoder
 
-BATCH = 256
+BATCH = 64
 
 
 def cold(encoder: str, data: Path, cache: Path) -> tuple[float, dict[str, Any]]:
