@@ -1,10 +1,10 @@
 """A land-cover map of real Sentinel-2 sites, checked on ground that was not learned from.
 
 Three sites of GreenEarthNet (Portugal, Romania, Sweden; 128 x 128 px of 20 m, the clearest date of each) become
-GeoTIFFs. Labels are ESA WorldCover's, tree, grass or cropland: pixels between two classes count nowhere. The west of
-each site (60 columns) is learned from, with `seco finetune`; `seco predict` maps the whole of each, and the east (60
-columns, 160 m away) is what the map is compared with. WorldCover is a map too, made from a year of radar and optical
-imagery: agreement with it, not truth.
+GeoTIFFs. Labels are ESA WorldCover's, tree, grass or cropland: other classes count nowhere. The west of each site (60
+columns) is learned from, with `seco finetune`; `seco predict` maps the whole of each, and the east (60 columns, 160 m
+away) is what the map is compared with; so is who says everywhere the commonest class of the site's west. WorldCover is
+a map too, made from a year of radar and optical imagery: agreement with it, not truth.
 
   python bench/landcover_map.py --data greenearthnet/ --work DIR
 """
@@ -100,10 +100,9 @@ def main() -> None:
         "finetune", args.encoder, model, "--data", labels, "--tile", "32", "--block-px", "32", "--steps", args.steps,
         "--val-every", "25", "--batch-size", "8", "--normalise", "dataset",
     )  # fmt: skip
-    matrices, guesses = {}, {}
-    usual = int(
-        np.bincount(np.concatenate([t[:, WEST][t[:, WEST] < IGNORE] for t in truth.values()])).argmax()
-    )
+    matrices, guesses, local = {}, {}, {}
+    west = {n: t[:, WEST][t[:, WEST] < IGNORE] for n, t in truth.items()}
+    usual = int(np.bincount(np.concatenate(list(west.values()))).argmax())
     for name, classes in truth.items():
         seco("predict", model, args.work / f"{name}.tif", args.work / f"{name}-map.tif")
         with rasterio.open(args.work / f"{name}-map.tif") as opened:
@@ -112,14 +111,17 @@ def main() -> None:
         east = np.where(said[:, EAST] == IGNORE, -1, east)
         matrices[name] = confusion(east, said[:, EAST].astype(np.int64), len(CLASSES))
         guesses[name] = confusion(east, np.full_like(east, usual), len(CLASSES))
+        own = int(np.bincount(west[name]).argmax())
+        local[name] = confusion(east, np.full_like(east, own), len(CLASSES))
     found = {}
     for name in (*truth, "all"):
         mine = list(matrices.values()) if name == "all" else [matrices[name]]
-        base = list(guesses.values()) if name == "all" else [guesses[name]]
+        base, site = (list(g.values()) if name == "all" else [g[name]] for g in (guesses, local))
         iou = np.nan_to_num(class_iou(np.asarray(mine).sum(0)))
         found[name] = {
             "date": dates.get(name), "pixels": int(np.sum(mine)), "accuracy": value(pixel_accuracy, mine),
-            "commonest class": value(pixel_accuracy, base), "balanced": value(balanced, mine),
+            "commonest class": value(pixel_accuracy, base), "commonest of the site": value(pixel_accuracy, site),
+            "balanced": value(balanced, mine),
             "miou": value(mean_iou, mine), "iou": dict(zip(CLASSES.values(), iou.tolist())),
             "confusion": np.asarray(mine).sum(0).tolist(),
         }  # fmt: skip

@@ -31,7 +31,8 @@ from seco.runs import environment, write_json
 
 REPO = Path(__file__).resolve().parent.parent
 RESULTS = REPO / "docs" / "results" / "transfer"
-BASELINES = ("colour", "random:resnet18", "imagenet:tf_efficientnet_lite0")
+COLOUR = "colour"
+BASELINES = (COLOUR, "random:resnet18", "imagenet:tf_efficientnet_lite0")
 TASKS = {"eurosat": "EuroSAT.zip", "ucmerced": "UCMerced_LandUse_128px.zip"}
 SEEDS = (0, 1, 2)
 SHOTS = (1, 5, 10, 50, 100)
@@ -73,6 +74,8 @@ def jobs(encoders: Sequence[str], modes: Sequence[str]) -> Iterator[Job]:
         for seed in SEEDS:
             for task in TASKS:
                 for encoder in encoders:
+                    if mode == "finetune" and encoder == COLOUR:
+                        continue  # it has no weights
                     # Random weights are drawn anew with each split: one draw's luck is no baseline.
                     own = f"{encoder}@{seed}" if encoder.startswith("random:") else encoder
                     yield Job(encoder=own, task=task, seed=seed, mode=mode)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -117,7 +117,7 @@ def require_classes(path: Path, wanted: Collection[str], *, name: str) -> list[s
     """
     with Listing(path) as listing:
         files = [n for n in listing.names if n.lower().endswith(SUFFIXES)]
-    found = {PurePosixPath(n).parent.name for n in files}
+    found = {f.rpartition("/")[2] for f in {n.rpartition("/")[0] for n in files}}
     missing, more = sorted(set(wanted) - found), sorted(found - set(wanted))
     if missing or more:
         raise DatasetError(
@@ -141,7 +141,8 @@ def image_case(dataset: Dataset, seed: int, options: ImageOptions) -> Case:
     """Split labelled images into training, validation within it, and test.
 
     Raises:
-        TaskError: there are no labels, one class only, or no published split where one is asked for.
+        TaskError: there are no labels, one class only, a class that cannot be both learned and tested, no published split
+            where one is asked for, or one whose parts share a place.
     """
     classes, labels = class_labels(dataset)
     labelled = labels >= 0
@@ -149,6 +150,7 @@ def image_case(dataset: Dataset, seed: int, options: ImageOptions) -> Case:
         found = f"one class only ({classes[0]})" if classes else "no labels"
         raise TaskError(f"{dataset.path} has {found}; images need at least two classes, a folder each")
     published = _published(dataset, options.split)
+    _check_classes(dataset, classes, labels)
     if published is None:
         test = labelled & stratified(dataset, labels, labelled, options.test_share, seed=(seed, LABEL_SPLIT))
         train = labelled & ~test
@@ -157,6 +159,7 @@ def image_case(dataset: Dataset, seed: int, options: ImageOptions) -> Case:
     else:
         test, held = labelled & (published == "test"), labelled & (published == "val")
         train = labelled & ((published == "train") | held)
+        check_apart(dataset, {"train": train & ~held, "val": held, "test": test})
         words = "published"
     as_paper = options.protocol == PAPER
     train = _limit(dataset, labels, train, None if as_paper else options.num_labels, seed)
@@ -175,6 +178,34 @@ def image_case(dataset: Dataset, seed: int, options: ImageOptions) -> Case:
         groups=dataset.place[test_rows].astype(np.int64), test_boxes=footprints(dataset, test_rows),
         num_left_out=num_left_out, left_out=f"{num_left_out} without a label" if num_left_out else None,
     )  # fmt: skip
+
+
+def _check_classes(dataset: Dataset, classes: Sequence[str], labels: Integer[np.ndarray, " patches"]) -> None:
+    """Refuse classes that cannot be both learned and tested: all their images are of one place."""
+    pairs = np.unique(np.stack([labels, dataset.place])[:, labels >= 0], axis=1)
+    lone = np.flatnonzero(np.bincount(pairs[0], minlength=len(classes)) == 1)
+    if len(lone):
+        names = ", ".join(classes[i] for i in lone[:3]) + (", ..." if len(lone) > 3 else "")
+        raise TaskError(
+            f"{len(lone)} of {len(classes)} classes of {dataset.path} have images of one place only ({names}); two are "
+            "needed, one to learn from and one to test on: add images, or leave these classes out"
+        )
+
+
+def check_apart(dataset: Dataset, parts: Mapping[str, Bool[np.ndarray, " patches"]]) -> None:
+    """Refuse published parts that share a place.
+
+    Raises:
+        TaskError: a place has patches in two of them.
+    """
+    part_of: dict[int, str] = {}
+    for name, rows in parts.items():
+        for place in np.unique(dataset.place[rows]).tolist():
+            if part_of.setdefault(place, name) != name:
+                raise TaskError(
+                    f"the published split of {dataset.path} has place {dataset.place_ids[place]} in {part_of[place]} and "
+                    f"in {name}; a place belongs to one part only: mend the split, or --split seeded"
+                )
 
 
 def _published(dataset: Dataset, wanted: str) -> np.ndarray | None:

@@ -15,7 +15,13 @@ from seco.probes.evaluation import summarise
 from seco.probes.result import metric_words
 from seco.runs import print_table
 
-COLOURS = {"knn": "#9db8d9", "linear": "#1f5fa8", "retrieval": "#2c7a3f", "majority": "#b0b0b0"}
+COLOURS = {
+    "knn": "#9db8d9",
+    "linear": "#1f5fa8",
+    "finetune": "#0b2f5c",
+    "retrieval": "#2c7a3f",
+    "majority": "#b0b0b0",
+}
 SHOWN = ("accuracy", "map", "map_micro", "auc", "miou", "f1")
 ALWAYS = ("encoder", "output", "probe", "shots", "metric")
 

@@ -214,7 +214,7 @@ def _distances(
         found = window_distances(encoder, area, source, labelled=labelled, outputs=outputs, options=options)
         for output in outputs:
             scores[output].append(found[output])
-        scores[MAPS].append(map_distances(source, area, options.tile))
+        scores[MAPS].append(map_distances(source, area, options.tile, size=options.size_px))
     known = [a.mask >= 0 for a in test]
     truth = np.concatenate([a.mask[k] == CHANGE for a, k in zip(test, known, strict=True)])
     if not truth.any() or truth.all():
@@ -297,19 +297,26 @@ def window_distances(
     return {o: (total[o] / number).astype(np.float32) for o in outputs}
 
 
-def map_distances(source: dense.Fed, area: Area, tile: int) -> Float32[np.ndarray, "h w"]:
+def map_distances(
+    source: dense.Fed, area: Area, tile: int, *, size: int | None = None
+) -> Float32[np.ndarray, "h w"]:
     """Return the distance of the two dates' feature maps a pixel: of unit vectors, mean over the maps' resolutions.
 
-    A map of three channels or fewer (the raw bands) is compared by Euclidean distance: their level tells.
+    A single map (the raw bands) is compared by Euclidean distance: its level tells. With `size`, the imagery is enlarged
+    before encoding as much as tiles of `tile` pixels are.
     """
     height, width = area.shape
     edge = max(tile, 2 * 64)
+    fed_px = edge if size is None else round(edge * size / tile)
     out, number = np.zeros((height, width)), np.zeros((height, width))
     for r in starts(height, edge, edge // 2):
         for c in starts(width, edge, edge // 2):
             pair = np.stack([pad(i[:, r : r + edge, c : c + edge], edge) for i in area.images])
             with torch.inference_mode():
-                maps = feature_maps(source.backbone, source(pair))
+                x = source(pair)
+                if fed_px != edge:
+                    x = functional.interpolate(x, (fed_px, fed_px), mode="bilinear", antialias=True)
+                maps = feature_maps(source.backbone, x)
                 far = torch.zeros(1, 1, edge, edge, device=source.device)
                 for m in maps:
                     unit = functional.normalize(m.float(), dim=1) if len(maps) > 1 else m

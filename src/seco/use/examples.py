@@ -19,7 +19,7 @@ from seco.data.rasters import PixelReader
 from seco.data.vectors import Shapes, check_alike, placed_on
 from seco.errors import TaskError
 from seco.nets.predictor import Predictor
-from seco.probes.labelled import open_labelled
+from seco.probes.labelled import check_apart, open_labelled
 from seco.probes.scores import accuracy
 from seco.sensors.bands import Band
 from seco.train import images
@@ -82,7 +82,7 @@ def of_folder(path: Path, *, val_share: float, seed: int) -> Examples:
     """Read a labelled dataset, or a folder or zip with a folder of images a class; a published test part is left out.
 
     Raises:
-        TaskError: fewer than two classes, or too few images.
+        TaskError: fewer than two classes, too few images, or a published validation part that shares a place with training.
     """
     dataset = open_labelled(path)
     names, labels = class_labels(dataset)
@@ -93,6 +93,8 @@ def of_folder(path: Path, *, val_share: float, seed: int) -> Examples:
     if not held.any():
         held = stratified(dataset, labels, usable, val_share, seed=(seed, _HELD))
         words = f"validation share {val_share:g}, stratified by class, seed {seed}"
+    else:
+        check_apart(dataset, {"train": usable & ~held, "val": held})
     rows = np.flatnonzero(usable)
     tier = dataset.training()
     return Examples(

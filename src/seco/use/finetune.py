@@ -123,6 +123,12 @@ def finetune(
         raise ConfigError(f"{out} holds nothing to resume; leave out --resume to start")
     plan = _plan(data, labels, options)
     source = dense.fed(encoder, plan.bands, plan.areas, options.normalise)
+    other = [b.name for b in plan.bands if b.units != "display"]
+    if source.normalise == "paper" and other:
+        raise ConfigError(
+            f"normalise paper of band {other[0]}, which is no display bytes: it cuts each band at limits of its own, which "
+            "no model keeps; use --normalise dataset"
+        )
     net = dense.build(source, plan.kind, plan.classes, options, size=options.size, seed=options.seed)
     out.mkdir(parents=True, exist_ok=True)
     if start == "new":

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -109,6 +110,11 @@ def test_images_without_a_label_are_left_out_and_counted(make_dataset: Callable[
             {"num_labels": 100},
             "100 labels asked for, but .* has 19 training images",
         ),
+        (
+            {"labels": ["crops"] * 12 + ["forest"] * 11 + ["mine"]},
+            {},
+            r"1 of 3 classes of .* have images of one place only \(mine\)",
+        ),
     ],
 )
 def test_unsuitable_images_are_errors(
@@ -117,6 +123,18 @@ def test_unsuitable_images_are_errors(
     data = make_dataset(num_dates=1, positions=False, px=8, **settings)
     with pytest.raises(TaskError, match=message):
         evaluate([headed()], "images", data, images.Options(**options))
+
+
+def test_published_parts_that_share_a_place_are_an_error(make_dataset: Callable[..., Path]) -> None:
+    dataset = open_dataset(make_dataset(num_places=20, num_dates=2, px=8, labels=["crops", "forest"] * 10))
+    parts = pa.array(["train"] * 21 + ["test"] * 19)  # the 11th place has a date on either side
+    column = dataset.index.schema.get_field_index("split")
+    dataset.__dict__["index"] = dataset.index.set_column(column, "split", parts)
+    with pytest.raises(
+        TaskError, match=r"place 000010 in train and in test; a place belongs to one part only"
+    ):
+        labelled.image_case(dataset, 0, images.Options())
+    assert labelled.image_case(dataset, 0, images.Options(split="seeded")).split.startswith("stratified")
 
 
 def test_too_few_labels_are_an_error() -> None:

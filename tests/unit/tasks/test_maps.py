@@ -14,11 +14,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dense_data import write_oscd, write_pairs
 
 from seco.data.areas import Area
+from seco.data.oscd import read_oscd
 from seco.errors import ConfigError, DatasetError, SecoError, TaskError
 from seco.nets.baselines import ColourEncoder, untrained
 from seco.probes import evaluation
 from seco.probes.result import PREDICTION_SCHEMA, Row
-from seco.train.dense import class_weights, strips
+from seco.tasks.oscd import map_distances
+from seco.train.dense import class_weights, fed, strips
 
 QUICK = {"tile": 32, "batch_size": 8, "lr": 5e-3, "num_draws": 40}
 
@@ -113,6 +115,19 @@ def test_cities_may_be_chosen_and_heads_are_scored(cities):
     result = evaluation.evaluate([encoder], "oscd", cities, settings)
     assert [r["output"] for r in result.rows] == ["features", "features", "z0", "z0", "maps", "maps"]
     assert all("test paris" in r["split"] and r["normalise"] == "dataset" for r in result.rows)
+
+
+def test_distances_of_maps_see_the_imagery_at_the_size_asked_for(cities):
+    labelled = read_oscd(cities)
+    area = labelled.areas[0]
+    source = fed(
+        untrained("test_resnet", init="random", device="cpu"), labelled.bands, labelled.areas, "dataset"
+    )
+    plain = map_distances(source, area, 32)
+    np.testing.assert_array_equal(plain, map_distances(source, area, 32, size=32))
+    twice = map_distances(source, area, 32, size=64)
+    assert twice.shape == plain.shape
+    assert not np.allclose(twice, plain, atol=1e-3)
 
 
 def test_a_strip_has_change_to_validate_on():

@@ -359,6 +359,12 @@ def test_training_ends_early_with_the_best_weights(encoder):
         supervised.fit(net, settings, draw=lambda step: broken, validate=validate, seed=0)
 
 
+def test_limits_that_no_model_keeps_are_refused(tmp_path, encoder):
+    with pytest.raises(ConfigError, match=r"normalise paper of band .* use --normalise dataset"):
+        train(encoder, write_oscd(tmp_path / "oscd"), tmp_path / "model", normalise="paper")
+    assert not (tmp_path / "model").exists()
+
+
 def test_models_that_cannot_be_loaded(tmp_path, segmenter, encoder):
     with pytest.raises(CheckpointError, match="holds no model"):
         load_model(tmp_path)
