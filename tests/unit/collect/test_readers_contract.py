@@ -43,6 +43,8 @@ LAYOUTS = {
     "zstd": {"compress": "zstd"},
     "sparse": {"compress": "deflate", "sparse_ok": True},
     "big": {"compress": "deflate", "bigtiff": "yes"},
+    "most significant byte first": {"compress": "deflate", "predictor": 2, "endianness": "big"},
+    "most significant byte first, plain": {"compress": None, "endianness": "big"},
 }
 ONLY_GDAL = {
     "strips": {"tiled": False},
