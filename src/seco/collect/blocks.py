@@ -79,7 +79,7 @@ def inflate(data: bytes, num_bytes: int) -> bytes:
 
 def _zlib() -> Any:
     try:
-        from isal import isal_zlib
+        from isal import isal_zlib  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         import zlib
 

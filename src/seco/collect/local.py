@@ -51,11 +51,16 @@ def unsuitable(scene: Scene, settings: Collect, collection: str | None) -> str |
 
 def scenes_of(items: Iterable[Item], wanted: Wanted, dropped: Counter[str]) -> Iterator[Scene]:
     """Yield the scenes of items that are wanted; count the others by reason."""
-    catalog = wanted.catalog
+    catalog, mask = wanted.catalog, wanted.settings.mask_rule
     for item, base in items:
         try:
             scene = parse_item(
-                item, catalog=catalog.name, bands=wanted.bands, collection=catalog.collection, base=base
+                item,
+                catalog=catalog.name,
+                bands=wanted.bands,
+                mask=mask,
+                collection=catalog.collection,
+                base=base,
             )
         except UnusableItemError as err:
             dropped[err.reason] += 1

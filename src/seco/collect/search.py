@@ -113,7 +113,7 @@ class Search:
         question = {
             "catalog": catalog.name, "url": catalog.url, "collection": catalog.collection, "by": self.way,
             "from": str(settings.days[0]), "to": str(settings.days[1]), "max_cloud": settings.max_cloud,
-            "bands": settings.bands,
+            "bands": settings.bands, "mask": dataclasses.astuple(settings.mask_rule),
         }  # fmt: skip
         if catalog.kind != "api":
             file = Path(catalog.url).resolve()

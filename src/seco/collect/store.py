@@ -22,7 +22,7 @@ from seco.collect.plan import seen_m
 from seco.errors import CatalogError, DatasetError
 from seco.runs import write_atomic, write_json
 
-VERSION = 2
+VERSION = 3
 _INFO = "search.json"
 
 

@@ -11,7 +11,9 @@ SHAPE = (32, 48)
 
 
 def kind(dtype: str = "<u2", **changed) -> Kind:
-    return Kind(**{"shape": SHAPE, "dtype": np.dtype(dtype), "packing": "deflate", "differs": False, **changed})
+    return Kind(
+        **{"shape": SHAPE, "dtype": np.dtype(dtype), "packing": "deflate", "differs": False, **changed}
+    )
 
 
 @pytest.fixture(params=["isal", "zlib"])
@@ -34,14 +36,16 @@ def test_blocks_that_gdal_wrote(tmp_path, dtype, predictor, endianness):
     ) as out:  # fmt: skip
         out.write(pixels, 1)
     with rasterio.open(tmp_path / "a.tif") as source:
-        at, size = (
-            int(source.get_tag_item(f"BLOCK_{n}_0_0", "TIFF", bidx=1)) for n in ("OFFSET", "SIZE")
-        )
+        at, size = (int(source.get_tag_item(f"BLOCK_{n}_0_0", "TIFF", bidx=1)) for n in ("OFFSET", "SIZE"))
     data = (tmp_path / "a.tif").read_bytes()[at : at + size]
     made = kind(
         np.dtype(dtype).newbyteorder("<" if endianness == "little" else ">").str, differs=predictor == 2
     )
-    for rows, columns in ((slice(0, 32), slice(0, 48)), (slice(3, 4), slice(40, 48)), (slice(9, 30), slice(0, 5))):
+    for rows, columns in (
+        (slice(0, 32), slice(0, 48)),
+        (slice(3, 4), slice(40, 48)),
+        (slice(9, 30), slice(0, 5)),
+    ):
         found = unpack(data, made, rows, columns)
         assert found.dtype == np.dtype(dtype)
         np.testing.assert_array_equal(found, pixels[rows, columns])
@@ -60,7 +64,7 @@ def test_damage_is_noticed():
         with pytest.raises(BlockError):
             unpack(bytes(damaged), kind(), slice(0, 32), slice(0, 48))
     for data in (b"", whole[:-1], whole[: len(whole) // 2]):
-        with pytest.raises(BlockError, match="cut off|bytes"):
+        with pytest.raises(BlockError, match=r"cut off|bytes"):
             inflate(data, 3072)
 
 
