@@ -40,8 +40,9 @@ import json, resource, sys, time
 from seco.cli import main
 begun = time.perf_counter()
 code = main(sys.argv[1:])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"code": code, "seconds": time.perf_counter() - begun, "peak_mb": peak}), file=sys.stderr)
+seconds = time.perf_counter() - begun
+own, others = (resource.getrusage(w).ru_maxrss / 1024 for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+print(json.dumps({"code": code, "seconds": seconds, "peak_mb": own, "peak_helper_mb": others}), file=sys.stderr)
 """
 
 
@@ -147,6 +148,7 @@ def measure(places: Path, catalog: Path, num: int, work: Path, *, again: bool) -
         rows.append({"call": what, **told})
     return {
         "places": num, "seconds": round(rows[0]["seconds"], 1), "peak_mb": round(rows[0]["peak_mb"]),
+        "peak_helper_mb": round(rows[0]["peak_helper_mb"]),  # of the largest helper: there is one a core
         "again_seconds": round(rows[1]["seconds"], 1) if again else None,
         "again_peak_mb": round(rows[1]["peak_mb"]) if again else None,
         "whole": survey["num_whole"], "patches": survey["num_patches"], "scenes_found": survey["num_found"],
