@@ -103,7 +103,7 @@ def read_local(wanted: Wanted, boxes: np.ndarray, *, store: SceneStore, name: st
             other = grids.get(key, box)
             grids[key] = (*map(min, box[:2], other[:2]), *map(max, box[2:], other[2:]))  # type: ignore[assignment]
     for key in grids:
-        store.write_lines(key, spool.take(key), Counter())
+        store.write_packed(key, spool.take(key), Counter())
     store.write_lines(name, [json.dumps([k, *b]) for k, b in sorted(grids.items())], dropped)
 
 
