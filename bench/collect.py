@@ -1,8 +1,9 @@
 """Windows a second of `seco collect`'s reader against bare async-tiff on obstore, tuned rasterio and odc-stac, same run.
 
 Each patch is one window of a COG of its own, as with places that are far apart; a server with a delay stands for a distant
-one. All ways get the same pixels, in turn, so many times. `python bench/collect.py --out results.json` (about five
-minutes) writes JSON and prints a table.
+one. All ways get the same pixels, in turn, so many times. `python bench/collect.py --out results.json` (about two
+minutes) writes JSON and prints a table; nginx serves where it can wait (libnginx-mod-http-echo),
+else the planet's own server.
 """
 
 from __future__ import annotations
@@ -12,16 +13,14 @@ import asyncio
 import datetime as dt
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from _serving import best_program, served
 
 from seco.collect.hrefs import Allowed
 from seco.collect.model import Asset, PixelWindow
@@ -32,17 +31,6 @@ from seco.runs import environment, print_table, write_rows
 
 PX, BLOCK_PX, PATCH_PX, PIXEL_M = 2196, 512, 264, 10.0
 LEFT, TOP = 399960.0, 4900020.0
-SERVER = """
-import sys
-from pathlib import Path
-from seco.planet.serving.faults import FaultSchedule
-from seco.planet.serving.pixels import PixelServer
-root = Path(sys.argv[1])
-faults = FaultSchedule.parse(sys.argv[2], seed=0) if sys.argv[2] else None
-server = PixelServer(lambda path: root / path.lstrip("/"), faults=faults).start()
-print(server.url, flush=True)
-server.wait()
-"""
 
 
 def make(folder: Path, num: int) -> list[str]:
@@ -176,8 +164,9 @@ def odc(
         return list(pool.map(one, [(i, n, w) for i, (n, w) in enumerate(zip(names, wanted, strict=True))]))
 
 
+OURS, BARE = "seco", "async-tiff + obstore, bare"
 WAYS: dict[str, Callable[[str, list[str], list[PixelWindow], int, Path], list[np.ndarray]]] = {
-    "seco": ours, "async-tiff + obstore, bare": bare, "rasterio, tuned, threads": gdal, "odc-stac": odc,
+    OURS: ours, BARE: bare, "rasterio, tuned, threads": gdal, "odc-stac": odc,
 }  # fmt: skip
 
 
@@ -190,7 +179,9 @@ def main() -> None:
         "--files", type=int, default=24, help="different COGs; each is opened anew for each patch of it"
     )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--at-once", type=int, default=24)
+    parser.add_argument("--at-once", type=int, default=64, help="windows at once of seco and async-tiff")
+    parser.add_argument("--threads", type=int, default=24, help="threads of rasterio and odc-stac")
+    parser.add_argument("--server", choices=["nginx", "seco"], default=best_program())
     parser.add_argument("--delays-ms", type=int, nargs="+", default=[30, 100])
     args = parser.parse_args()
     rows = []
@@ -204,38 +195,22 @@ def main() -> None:
             names.append(f"patch{i}.tif")
         wanted = windows(args.patches)
         for delay in [*args.delays_ms, None]:
-            server = None
-            base = ""
-            if delay is not None:
-                server = subprocess.Popen(
-                    [sys.executable, "-c", SERVER, str(folder), f"delay={delay / 1000}"],
-                    stdout=subprocess.PIPE, text=True,
-                )  # fmt: skip
-                assert server.stdout is not None
-                base = server.stdout.readline().strip() + "/"
-            try:
-                rows += measure(base, names, wanted, args=args, folder=folder, delay=delay)
-            finally:
-                if server is not None:
-                    server.kill()
-                    server.wait()
+            if delay is None:
+                rows += measure(None, names, wanted, args=args, folder=folder, delay=None)
+                continue
+            with served(folder, delay_s=delay / 1000, program=args.server) as server:
+                rows += measure(server, names, wanted, args=args, folder=folder, delay=delay)
     columns = (
         "delay_ms", "way", "patches_a_second", "low", "high", "of_bare", "of_rasterio", "of_odc_stac",
         "requests_a_patch", "cpu_ms_a_patch",
     )  # fmt: skip
     print_table(
-        rows, columns, title=f"{args.patches} patches, {args.at_once} at once, median of {args.repeats}"
+        rows,
+        columns,
+        title=f"{args.patches} patches, {args.at_once} at once, {args.threads} threads, median of {args.repeats}",
     )
     write_rows(args.out, rows)
     args.out.with_suffix(".environment.json").write_text(json.dumps(environment(), indent=2))
-
-
-def requests_of(base: str) -> int:
-    """Return how many requests the server has had; 0 for files."""
-    if not base:
-        return 0
-    with urllib.request.urlopen(f"{base}_stats", timeout=10) as answer:  # noqa: S310 - our own server
-        return int(json.load(answer)["requests"])
 
 
 def times(rates: dict[str, list[float]], name: str, other: str) -> float:
@@ -243,22 +218,25 @@ def times(rates: dict[str, list[float]], name: str, other: str) -> float:
     return round(statistics.median(a / b for a, b in zip(rates[name], rates[other], strict=True)), 2)
 
 
-def measure(base, names, wanted, *, args, folder, delay) -> list[dict]:
+def measure(server, names, wanted, *, args, folder, delay) -> list[dict]:
     """Time every way in turn, so many times; all must give the same pixels."""
     rates: dict[str, list[float]] = {name: [] for name in WAYS}
     cpu: dict[str, list[float]] = {name: [] for name in WAYS}
     asked: dict[str, int] = dict.fromkeys(WAYS, 0)
     truth = None
+    base = f"{server.url}/" if server else ""
     for repeat in range(args.repeats):
-        # GDAL remembers what it read by address: each turn has addresses of its own.
-        there = [f"{n}?turn={repeat}" for n in names] if base else names
-        for name, way in WAYS.items():
-            before = requests_of(base)
+        for number, (name, way) in enumerate(WAYS.items()):
+            # GDAL remembers what it read by address, whoever asked: each turn of each way has addresses of its own.
+            there = [f"{n}?turn={repeat}.{number}" for n in names] if base else names
+            before = server.num_requests() if server else 0
+            # Rivals get the number of threads that suits them best; ours and bare async-tiff the requests at once.
+            at_once = args.at_once if name in (OURS, BARE) else args.threads
             begun, used = time.perf_counter(), time.process_time()
-            found = way(base, there, wanted, args.at_once, folder)
+            found = way(base, there, wanted, at_once, folder)
             rates[name].append(len(names) / (time.perf_counter() - begun))
             cpu[name].append((time.process_time() - used) / len(names) * 1000)
-            asked[name] = requests_of(base) - before
+            asked[name] = server.num_requests() - before - (server.program == "nginx") if server else 0
             truth = found if truth is None else truth
             assert all(np.array_equal(a, b) for a, b in zip(found, truth, strict=True)), name
     return [
@@ -267,9 +245,10 @@ def measure(base, names, wanted, *, args, folder, delay) -> list[dict]:
             "low": round(min(rates[name]), 1), "high": round(max(rates[name]), 1),
             "cpu_ms_a_patch": round(statistics.median(cpu[name]), 2), "repeats": args.repeats,
             "requests_a_patch": round(asked[name] / len(names), 2) if base else None,
-            "of_bare": times(rates, name, "async-tiff + obstore, bare"),
+            "of_bare": times(rates, name, BARE),
             "of_rasterio": times(rates, name, "rasterio, tuned, threads"), "of_odc_stac": times(rates, name, "odc-stac"),
-            "patches": len(names), "at_once": args.at_once,
+            "patches": len(names), "at_once": args.at_once if name in (OURS, BARE) else args.threads,
+            "server": server.program if server else "files",
         }
         for name in WAYS
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Whether a patch shows the ground, from its own scene classes. Pure."""
+"""Whether a patch shows the ground, from its own scene classes or another mask. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import dataclasses
 
 import numpy as np
 
+from seco.collect.masks import CLEAR, CLOUD, NODATA, SHADOW, Meaning
 from seco.sensors.sentinel2 import SCL_CLASSES, SCL_UNCLEAR
 
-_NODATA = (SCL_CLASSES.index("no_data"), SCL_CLASSES.index("saturated"))
-_SHADOW = (SCL_CLASSES.index("cloud_shadow"),)
+_OF_NAME = {"no_data": NODATA, "saturated": NODATA, "cloud_shadow": SHADOW}
+SCENE_CLASSES = Meaning(
+    values=tuple(
+        (i, _OF_NAME.get(name, CLOUD) if i in SCL_UNCLEAR else CLEAR) for i, name in enumerate(SCL_CLASSES)
+    )
+)
+"""What the scene classes (SCL) say; numbers that are no class hide the ground too."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,11 +44,10 @@ class Clear:
         return max(shares, key=lambda k: shares[k])
 
 
-def look(classes: np.ndarray) -> Clear:
-    """Count the scene classes (SCL) of a patch; numbers that are no class hide the ground too."""
-    counts = np.bincount(classes.ravel(), minlength=len(SCL_CLASSES)).astype(np.float64)
-    shares = counts / max(classes.size, 1)
-    unclear = list(SCL_UNCLEAR) + list(range(len(SCL_CLASSES), len(shares)))
-    nodata, shadow = (float(shares[list(which)].sum()) for which in (_NODATA, _SHADOW))
-    hidden = float(shares[unclear].sum())
-    return Clear(clear=1.0 - hidden, nodata=nodata, shadow=shadow, cloud=max(hidden - nodata - shadow, 0.0))
+def look(numbers: np.ndarray, meaning: Meaning = SCENE_CLASSES) -> Clear:
+    """Count the pixels of a patch's mask by what they say."""
+    counts = np.bincount(meaning.kinds(numbers).ravel(), minlength=4)
+    shares = counts / max(numbers.size, 1)
+    nodata, shadow, cloud = (float(shares[k]) for k in (NODATA, SHADOW, CLOUD))
+    hidden = float((counts.sum() - counts[CLEAR]) / max(numbers.size, 1))
+    return Clear(clear=1.0 - hidden, nodata=nodata, shadow=shadow, cloud=cloud)

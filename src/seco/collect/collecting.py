@@ -322,7 +322,8 @@ def _notes(settings: Collect, num_places: int, tally: Tally) -> tuple[str, ...]:
         )
     if tally.num_unjudged:
         notes.append(
-            f"{tally.num_unjudged} patches of scenes without classes (SCL): how clear they are is not known"
+            f"{tally.num_unjudged} patches of scenes without SCL or a mask that the items describe: how clear they are is "
+            "not known (--mask names one)"
         )
     if tally.num_incomplete:
         notes.append(f"{tally.num_incomplete} places lack a season and were kept (--incomplete keep)")

@@ -51,11 +51,16 @@ def unsuitable(scene: Scene, settings: Collect, collection: str | None) -> str |
 
 def scenes_of(items: Iterable[Item], wanted: Wanted, dropped: Counter[str]) -> Iterator[Scene]:
     """Yield the scenes of items that are wanted; count the others by reason."""
-    catalog = wanted.catalog
+    catalog, mask = wanted.catalog, wanted.settings.mask_rule
     for item, base in items:
         try:
             scene = parse_item(
-                item, catalog=catalog.name, bands=wanted.bands, collection=catalog.collection, base=base
+                item,
+                catalog=catalog.name,
+                bands=wanted.bands,
+                mask=mask,
+                collection=catalog.collection,
+                base=base,
             )
         except UnusableItemError as err:
             dropped[err.reason] += 1
@@ -98,7 +103,7 @@ def read_local(wanted: Wanted, boxes: np.ndarray, *, store: SceneStore, name: st
             other = grids.get(key, box)
             grids[key] = (*map(min, box[:2], other[:2]), *map(max, box[2:], other[2:]))  # type: ignore[assignment]
     for key in grids:
-        store.write_lines(key, spool.take(key), Counter())
+        store.write_packed(key, spool.take(key), Counter())
     store.write_lines(name, [json.dumps([k, *b]) for k, b in sorted(grids.items())], dropped)
 
 

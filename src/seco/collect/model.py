@@ -11,6 +11,7 @@ from typing import Any
 
 import shapely
 
+from seco.collect.masks import Meaning
 from seco.errors import CatalogError
 
 SNAP_M = 60
@@ -105,7 +106,7 @@ class Asset:
     """One raster of a scene.
 
     Attributes:
-        band: `B01` to `B12`, `B8A`, or `SCL`.
+        band: `B01` to `B12`, `B8A`, `SCL`, or `MASK` for another mask.
         href: where it is, as the catalogue wrote it (not signed).
         pixel_m: edge of a pixel.
         shape: height and width, pixels.
@@ -117,6 +118,7 @@ class Asset:
         media_type: as in the catalogue; empty where it says nothing.
         warp: the raster itself, where its CRS is no UTM zone: shape and transform above are of the grid that it is
             resampled onto. None where it is read as it is.
+        meaning: of a `MASK`, what its numbers say.
     """
 
     band: str
@@ -130,6 +132,7 @@ class Asset:
     offset: float
     media_type: str = ""
     warp: Warp | None = None
+    meaning: Meaning | None = None
 
     @property
     def bounds_m(self) -> tuple[float, float, float, float]:
@@ -146,7 +149,10 @@ class Asset:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         # Flat already; `asdict` would copy every number of hundreds of thousands.
-        return {**vars(self), "warp": dict(vars(self.warp)) if self.warp else None}
+        return {
+            **vars(self), "warp": dict(vars(self.warp)) if self.warp else None,
+            "meaning": self.meaning.to_json() if self.meaning else None,
+        }  # fmt: skip
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Asset:
@@ -156,7 +162,13 @@ class Asset:
         warp = values["warp"]
         if warp is not None:
             warp = Warp(**{**warp, "shape": tuple(warp["shape"]), "transform": tuple(warp["transform"])})
-        return cls(**{**values, "shape": (height, width), "transform": (a, b, c, d, e, f), "warp": warp})
+        meaning = values["meaning"]
+        return cls(
+            **{
+                **values, "shape": (height, width), "transform": (a, b, c, d, e, f), "warp": warp,
+                "meaning": Meaning.from_json(meaning) if meaning is not None else None,
+            }
+        )  # fmt: skip
 
 
 class LaterAssets(Mapping[str, Asset]):

@@ -10,24 +10,23 @@ import datetime as dt
 import math
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import partial
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 import shapely
-from pyproj import Transformer
 from pyproj.exceptions import ProjError
 from shapely.geometry import shape as to_shape
 
-from seco.collect.model import SNAP_M, Affine, Asset, Scene, Warp
-from seco.errors import CatalogError, ConfigError, DatasetError
-from seco.planet.catalogue.tiles import FINEST_M, tile_from_id
+from seco.collect.grids import Grid, ItemFault, grid_of, number, onto
+from seco.collect.masks import MASK, SCL, MaskRule, Meaning, meaning_of, told_of
+from seco.collect.model import Asset, Scene
+from seco.errors import CatalogError, ConfigError
 from seco.planet.utm import utm_epsg, zone_of_epsg
 from seco.sensors.sentinel2 import BANDS, QUANTIFICATION, canonical, reflectance_offset
 
-SCL = "SCL"
-_GSD_M = {b.name: float(b.gsd_m or 0) for b in BANDS} | {SCL: 20.0}
+_GSD_M = {b.name: float(b.gsd_m or 0) for b in BANDS} | {SCL: 20.0, MASK: 20.0}
 _BY_KEY = {
     "coastal": "B01", "blue": "B02", "green": "B03", "red": "B04", "rededge1": "B05", "rededge2": "B06",
     "rededge3": "B07", "nir": "B08", "nir08": "B8A", "nir09": "B09", "cirrus": "B10", "swir16": "B11", "swir22": "B12",
@@ -39,12 +38,23 @@ _WITH_RESOLUTION = re.compile(r"^(B\d\d|B8A|SCL)_\d0M$")
 _BASELINE = re.compile(r"^\d{2}\.\d{2}$")
 _AFTER_DATATAKE = re.compile(r"_N\d\d\.\d\d$")
 _UNPRINTED = re.compile(r"[\x00-\x20]")
-_GRID_OF_ITEM = ("proj:shape", "proj:transform")
-_PATTERNS: dict[tuple[Any, ...], Asset | None] = {}
-"""Assets without addresses by all that they follow from; None for those that are not wanted."""
+_ANY_MASK = MaskRule()
+_OF_GRIDS = ("proj:shape", "proj:transform")
+_OF_ITS_OWN = (
+    "href",
+    "proj:shape",
+    "proj:transform",
+    "proj:bbox",
+    "proj:centroid",
+    "file:checksum",
+    "file:size",
+)
+"""What of an asset differs from scene to scene."""
+_SHOWN = {"thumbnail", "overview", "visual", "metadata"}
+_PATTERNS: dict[tuple[Any, ...], dict[str, Any] | None] = {}
+"""Assets without address and grid, by all that they follow from; None for those that are not wanted."""
 _MAX_PATTERNS = 50_000
 _DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
-_MAX_PX = 200_000
 _MAX_HREF = 4096
 _MAX_VERTICES = 10_000
 
@@ -62,14 +72,16 @@ class UnusableItemError(CatalogError):
 
 
 def parse_item(
-    item: Any, *, catalog: str, bands: Sequence[str], collection: str | None = None, base: str | None = None
-) -> Scene:
+    item: Any, *, catalog: str, bands: Sequence[str], mask: MaskRule = _ANY_MASK, collection: str | None = None,
+    base: str | None = None,
+) -> Scene:  # fmt: skip
     """Read a STAC item as a scene.
 
     Args:
         item: the item as JSON gives it; from strangers, so that anything may be wrong with it.
         catalog: name of the catalogue.
-        bands: bands that the scene must have; `SCL` is taken where there is one.
+        bands: bands that the scene must have.
+        mask: what tells how clear it is; `SCL` where there is one, unless given.
         collection: what the item belongs to where it does not say.
         base: address of the item, from which relative hrefs start; its own link to itself unless given.
 
@@ -78,8 +90,8 @@ def parse_item(
     """
     name = str(item.get("id"))[:200] if isinstance(item, Mapping) else f"of type {type(item).__name__}"
     try:
-        return _parse(item, catalog=catalog, bands=bands, collection=collection, base=base)
-    except _FaultError as err:
+        return _parse(item, catalog=catalog, bands=bands, mask=mask, collection=collection, base=base)
+    except ItemFault as err:
         raise UnusableItemError(err.reason, name, err.detail) from err
     except (
         TypeError,
@@ -95,21 +107,13 @@ def parse_item(
         raise UnusableItemError("malformed", name, detail) from err
 
 
-class _FaultError(Exception):
-    """What is wrong with an item, before its name is known."""
-
-    def __init__(self, reason: str, detail: Any = "") -> None:
-        super().__init__(reason)
-        self.reason, self.detail = reason, str(detail)[:200]
-
-
 def _parse(
-    item: Any, *, catalog: str, bands: Sequence[str], collection: str | None, base: str | None
+    item: Any, *, catalog: str, bands: Sequence[str], mask: MaskRule, collection: str | None, base: str | None
 ) -> Scene:
     if not isinstance(item, Mapping) or not isinstance(item.get("properties"), Mapping):
-        raise _FaultError("no STAC item")
+        raise ItemFault("no STAC item")
     if not isinstance(item.get("id"), str) or not item["id"]:
-        raise _FaultError("no id")
+        raise ItemFault("no id")
     properties: Mapping[str, Any] = item["properties"]
     tile = tile_of(properties)
     own = _epsg(properties, tile)
@@ -118,7 +122,8 @@ def _parse(
     baseline = _baseline(properties)
     removed = properties.get("earthsearch:boa_offset_applied") is True
     assets = _assets(
-        item, tile=tile, epsg=epsg, own=own, bands=bands, base=base or _own_address(item),
+        item, tile=tile, epsg=epsg, own=own, bands=bands, mask=mask,
+        base=base or _own_address(item),
         offset=None if baseline is None else 0.0 if removed else reflectance_offset(baseline),
     )  # fmt: skip
     moment = _moment(properties)
@@ -166,13 +171,13 @@ def _epsg(properties: Mapping[str, Any], tile: str | None) -> int:
     if code is None and tile is not None:
         code = (32700 if tile[2] < "N" else 32600) + int(tile[:2])
     if code is None:
-        raise _FaultError("no CRS")
+        raise ItemFault("no CRS")
     try:
         epsg = int(code)
         if not _is_utm(epsg):
-            _onto(epsg, 32631)
+            onto(epsg, 32631)
     except (TypeError, ValueError, ProjError) as err:
-        raise _FaultError("CRS is not known", code) from err
+        raise ItemFault("CRS is not known", code) from err
     return epsg
 
 
@@ -190,12 +195,7 @@ def _utm_of(footprint: shapely.Geometry) -> int:
     try:
         return utm_epsg(middle.x, middle.y)
     except ConfigError as err:
-        raise _FaultError("CRS is not known", "beyond UTM") from err
-
-
-@lru_cache(maxsize=64)
-def _onto(epsg: int, utm: int) -> Transformer:
-    return Transformer.from_crs(epsg, utm, always_xy=True)
+        raise ItemFault("CRS is not known", "beyond UTM") from err
 
 
 def _baseline(properties: Mapping[str, Any]) -> str | None:
@@ -204,7 +204,7 @@ def _baseline(properties: Mapping[str, Any]) -> str | None:
         return None
     text = f"{given:05.2f}" if isinstance(given, float) else str(given)
     if not _BASELINE.match(text):
-        raise _FaultError("processing baseline is not NN.NN", given)
+        raise ItemFault("processing baseline is not NN.NN", given)
     return text
 
 
@@ -216,9 +216,9 @@ def _moment(properties: Mapping[str, Any]) -> dt.datetime:
         try:
             moment = dt.datetime.fromisoformat(text)
         except ValueError as err:
-            raise _FaultError("datetime cannot be read", text) from err
+            raise ItemFault("datetime cannot be read", text) from err
     else:
-        raise _FaultError("no datetime")
+        raise ItemFault("no datetime")
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
@@ -233,34 +233,28 @@ def _percent(properties: Mapping[str, Any], name: str) -> float | None:
     value = properties.get(name)
     if value is None:
         return None
-    number = _number(value, f"{name} is no percentage")
+    share = number(value, f"{name} is no percentage")
     # A sum of rounded parts may be a little more than all.
-    if not 0 <= number <= 100.01:
-        raise _FaultError(f"{name} is no percentage", value)
-    return min(number, 100.0)
-
-
-def _number(value: Any, reason: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise _FaultError(reason, value)
-    return float(value)
+    if not 0 <= share <= 100.01:
+        raise ItemFault(f"{name} is no percentage", value)
+    return min(share, 100.0)
 
 
 def _footprint(geometry: Any) -> shapely.Polygon | shapely.MultiPolygon:
     if isinstance(geometry, Mapping) and geometry.get("type") in ("Polygon", "MultiPolygon"):
         geometry = to_shape(geometry)
     if not isinstance(geometry, (shapely.Polygon, shapely.MultiPolygon)):
-        raise _FaultError("no footprint")
+        raise ItemFault("no footprint")
     with np.errstate(invalid="ignore"):  # what is not finite is found below
         found = shapely.force_2d(geometry)
     points = shapely.get_coordinates(found)
     if not 3 < len(points) <= _MAX_VERTICES or not (abs(points) <= (360.0, 90.0)).all():
-        raise _FaultError("footprint is no area on the globe")
+        raise ItemFault("footprint is no area on the globe")
     if not found.is_valid:
         parts = [p for p in shapely.get_parts(shapely.make_valid(found)) if p.geom_type.endswith("Polygon")]
         found = shapely.union_all(parts)
     if found.is_empty or found.area <= 0:
-        raise _FaultError("footprint is no area on the globe")
+        raise ItemFault("footprint is no area on the globe")
     return found
 
 
@@ -274,14 +268,15 @@ def _linked_collection(item: Mapping[str, Any]) -> str:
 
 
 def _assets(
-    item: Mapping[str, Any], *, tile: str | None, epsg: int, own: int, bands: Sequence[str], base: str | None,
-    offset: float | None,
+    item: Mapping[str, Any], *, tile: str | None, epsg: int, own: int, bands: Sequence[str], mask: MaskRule,
+    base: str | None, offset: float | None,
 ) -> dict[str, Asset]:  # fmt: skip
     given = item.get("assets")
     if not isinstance(given, Mapping):
-        raise _FaultError("no assets")
+        raise ItemFault("no assets")
     properties: Mapping[str, Any] = item["properties"]
-    around = (tile, epsg, own, offset, tuple(bands), repr([properties.get(n) for n in _GRID_OF_ITEM]))
+    wanted = (*bands, *mask.bands)
+    grids: dict[tuple[float, str], Grid] = {}
     best: dict[str, tuple[tuple[bool, float, str], Asset]] = {}
     for key, fields in given.items():
         if (
@@ -290,39 +285,56 @@ def _assets(
             or not isinstance(fields.get("href"), str)
         ):
             continue
-        # Of thousands of items of a tile all but the addresses is alike.
-        mark = (key, repr([f for f in fields.items() if f[0] != "href"]), around)
-        if mark not in _PATTERNS:
-            if len(_PATTERNS) >= _MAX_PATTERNS:
-                _PATTERNS.clear()
-            band = _band_of(key, fields)
-            is_wanted = band is not None and (band in bands or band == SCL)
-            _PATTERNS[mark] = (
-                _pattern(str(band), fields, properties, tile=tile, epsg=epsg, own=own, offset=offset)
-                if is_wanted
-                else None
-            )
-        pattern = _PATTERNS[mark]
+        pattern = _pattern_of(key, fields, wanted, mask=mask, offset=offset)
         if pattern is None:
             continue
-        asset = Asset(**{**vars(pattern), "href": _address(fields["href"], base)})
+        gsd = _GSD_M[pattern["band"]]
+        # Bands of one resolution have one grid.
+        place = gsd, repr([fields.get(n) for n in _OF_GRIDS])
+        if place not in grids:
+            grids[place] = grid_of(gsd, fields, properties, tile=tile, epsg=epsg, own=own)
+        grid = grids[place]
+        asset = Asset(
+            **pattern, href=_address(fields["href"], base), pixel_m=grid.transform[0], shape=grid.shape,
+            transform=grid.transform, warp=grid.warp,
+        )  # fmt: skip
         # JPEG 2000 only where there is nothing else; then the band's own resolution before coarser copies.
         rank = (asset.is_jpeg2000, asset.pixel_m, key)
         if asset.band not in best or rank < best[asset.band][0]:
             best[asset.band] = rank, asset
     missing = [b for b in bands if b not in best]
     if missing:
-        raise _FaultError("bands missing", ", ".join(missing))
-    found = {b: best[b][1] for b in (*bands, SCL) if b in best}
+        raise ItemFault("bands missing", ", ".join(missing))
+    masks = [b for b in mask.bands if b in best][:1]
+    if not masks and mask.is_needed:
+        raise ItemFault("mask missing", mask.name)
+    found = {b: best[b][1] for b in (*bands, *masks)}
     if len({tuple(round(v) for v in a.bounds_m) for a in found.values()}) > 1:
-        raise _FaultError("rasters of different extent")
+        raise ItemFault("rasters of different extent")
     return found
+
+
+def _pattern_of(
+    key: str, fields: Mapping[str, Any], wanted: tuple[str, ...], *, mask: MaskRule, offset: float | None
+) -> dict[str, Any] | None:
+    """Return all of an asset but address and grid, which differ from scene to scene; None where it is not wanted."""
+    mark = (key, repr([f for f in fields.items() if f[0] not in _OF_ITS_OWN]), wanted, mask, offset)
+    if mark not in _PATTERNS:
+        if len(_PATTERNS) >= _MAX_PATTERNS:
+            _PATTERNS.clear()
+        band = _band_of(key, fields)
+        meaning = None
+        if band not in wanted and MASK in wanted and not _SHOWN & {str(r) for r in fields.get("roles") or ()}:
+            meaning = meaning_of(key, fields, mask)
+            band = MASK if meaning else None
+        _PATTERNS[mark] = _pattern(band, fields, offset=offset, meaning=meaning) if band in wanted else None
+    return _PATTERNS[mark]
 
 
 def _band_of(key: str, fields: Mapping[str, Any]) -> str | None:
     """Return the one band that an asset holds; None for all that is not one of the instrument's bands or SCL."""
     roles = fields.get("roles") or ()
-    if {"thumbnail", "overview", "visual", "metadata"} & {str(r) for r in roles}:
+    if _SHOWN & {str(r) for r in roles}:
         return None
     listed = fields.get("eo:bands") or fields.get("bands")
     if isinstance(listed, Sequence) and len(listed) > 1:
@@ -340,132 +352,41 @@ def _band_of(key: str, fields: Mapping[str, Any]) -> str | None:
 
 
 def _pattern(
-    band: str, fields: Mapping[str, Any], properties: Mapping[str, Any], *, tile: str | None, epsg: int, own: int,
-    offset: float | None,
-) -> Asset:  # fmt: skip
-    """Return an asset without its address."""
-    described: Any = fields.get("raster:bands") or fields.get("bands") or ({},)
-    raster: Mapping[str, Any] = described[0] if isinstance(described[0], Mapping) else {}
-
-    def told(name: str) -> Any:
-        for source, key in (
-            (raster, name),
-            (raster, f"raster:{name}"),
-            (fields, name),
-            (fields, f"raster:{name}"),
-        ):
-            if source.get(key) is not None:
-                return source[key]
-        return None
-
-    warp = None
-    if own == epsg:
-        shape, transform = _grid(band, fields, properties, tile=tile, epsg=epsg)
-    else:
-        shape, transform, warp = _warped(band, fields, properties, own=own, epsg=epsg)
-    dtype = told("data_type") or ("uint8" if band == SCL else "uint16")
+    band: str | None, fields: Mapping[str, Any], *, offset: float | None, meaning: Meaning | None
+) -> dict[str, Any]:
+    told = partial(told_of, fields)
+    dtype = told("data_type") or ("uint8" if band in (SCL, MASK) else "uint16")
     if dtype not in _DTYPES:
-        raise _FaultError("data type is not known", f"{band}: {dtype}")
+        raise ItemFault("data type is not known", f"{band}: {dtype}")
     nodata = told("nodata")
     scale, shift = 1.0, 0.0
-    if band != SCL:
+    if band not in (SCL, MASK):
         given = told("scale")
-        scale = 1 / QUANTIFICATION if given is None else _number(given, "scale is no number")
+        scale = 1 / QUANTIFICATION if given is None else number(given, "scale is no number")
         if scale <= 0:
-            raise _FaultError("scale is not above 0", scale)
+            raise ItemFault("scale is not above 0", scale)
         # The baseline decides where it is known: catalogues say -0.1 also of numbers from which it was taken away.
         said = told("offset") if offset is None else offset
         if said is None:
-            raise _FaultError("neither processing baseline nor offset")
-        shift = _number(said, "offset is no number")
-    return Asset(
-        band=band, href="", pixel_m=transform[0], shape=shape, transform=transform,
-        dtype=dtype, nodata=0.0 if nodata is None else _nodata(nodata), scale=scale, offset=shift,
-        media_type=str(fields.get("type") or ""), warp=warp,
-    )  # fmt: skip
+            raise ItemFault("neither processing baseline nor offset")
+        shift = number(said, "offset is no number")
+    return {
+        "band": band, "dtype": dtype, "nodata": 0.0 if nodata is None else _nodata(nodata), "scale": scale,
+        "offset": shift, "media_type": str(fields.get("type") or ""), "meaning": meaning,
+    }  # fmt: skip
 
 
 def _nodata(value: Any) -> float | None:
     if value in ("nan", "inf", "-inf") or (isinstance(value, float) and math.isnan(value)):
         return float(value)
-    return _number(value, "nodata is no number")
+    return number(value, "nodata is no number")
 
 
 def _address(href: str, base: str | None) -> str:
     if not href or len(href) > _MAX_HREF or _UNPRINTED.search(href):
-        raise _FaultError("href cannot be used", repr(href[:80]))
+        raise ItemFault("href cannot be used", repr(href[:80]))
     if href.startswith(("https://", "http://", "s3://")):
         return href
     if urlsplit(href).scheme or href.startswith("/") or base is None:
         return href
     return urljoin(base, href)
-
-
-def _raster(
-    band: str, fields: Mapping[str, Any], properties: Mapping[str, Any]
-) -> tuple[tuple[int, int], Affine] | None:
-    """Return shape and transform as the asset, else the item has them; None where neither does."""
-    shape = fields.get("proj:shape") or properties.get("proj:shape")
-    numbers = fields.get("proj:transform") or properties.get("proj:transform")
-    if shape is None or numbers is None:
-        return None
-    if len(shape) != 2 or len(numbers) not in (6, 9):
-        raise _FaultError("grid cannot be read", band)
-    height, width = (_number(n, "grid cannot be read") for n in shape)
-    a, b, c, d, e, f = (_number(n, "grid cannot be read") for n in numbers[:6])
-    if not (
-        1 <= height <= _MAX_PX and 1 <= width <= _MAX_PX and height == int(height) and width == int(width)
-    ):
-        raise _FaultError("size of a raster is out of range", f"{band}: {height:g} x {width:g}")
-    if b or d or a <= 0 or e >= 0:
-        raise _FaultError("raster is not north up with square pixels", f"{band}: {numbers}")
-    return (int(height), int(width)), (a, b, c, d, e, f)
-
-
-def _warped(
-    band: str, fields: Mapping[str, Any], properties: Mapping[str, Any], *, own: int, epsg: int
-) -> tuple[tuple[int, int], Affine, Warp]:
-    """Return the UTM grid onto which a raster of another CRS is resampled: its own pixels, from 60 m to 60 m within it."""
-    found = _raster(band, fields, properties)
-    if found is None:
-        raise _FaultError("no grid", band)
-    (height, width), (a, b, c, d, e, f) = found
-    west, south, east, north = _onto(own, epsg).transform_bounds(
-        c, f + e * height, c + a * width, f, densify_pts=21
-    )
-    if not all(math.isfinite(v) for v in (west, south, east, north)):
-        raise _FaultError("no grid", f"{band} has no place in EPSG:{epsg}")
-    left, top = math.ceil(west / SNAP_M) * SNAP_M, math.floor(north / SNAP_M) * SNAP_M
-    pixel = _GSD_M[band]
-    columns, rows = (int(v // SNAP_M * SNAP_M / pixel) for v in (east - left, top - south))
-    if not (1 <= rows <= _MAX_PX and 1 <= columns <= _MAX_PX):
-        raise _FaultError("size of a raster is out of range", f"{band}: {rows} x {columns}")
-    warp = Warp(epsg=own, shape=(height, width), transform=(a, b, c, d, e, f), to_epsg=epsg)
-    return (rows, columns), (pixel, 0.0, float(left), 0.0, -pixel, float(top)), warp
-
-
-def _grid(
-    band: str, fields: Mapping[str, Any], properties: Mapping[str, Any], *, tile: str | None, epsg: int
-) -> tuple[tuple[int, int], Affine]:
-    """Return shape and transform as the asset, else the item, else the tile's name has them."""
-    found = _raster(band, fields, properties)
-    if found is None:
-        return _grid_of_tile(band, tile, epsg)
-    a, _, _, _, e, _ = found[1]
-    if e != -a:
-        raise _FaultError("raster is not north up with square pixels", f"{band}: {found[1]}")
-    if a != _GSD_M[band] and (a < FINEST_M or a % FINEST_M):
-        raise _FaultError("pixels are no multiple of 10 m", f"{band}: {a:g}")
-    return found
-
-
-def _grid_of_tile(band: str, tile: str | None, epsg: int) -> tuple[tuple[int, int], Affine]:
-    try:
-        known = tile_from_id(tile) if tile else None
-    except (ConfigError, DatasetError):
-        known = None
-    if known is None or known.epsg != epsg:
-        raise _FaultError("no grid", band)
-    pixel = _GSD_M[band]
-    size = int(known.edge_m / pixel)
-    return (size, size), (pixel, 0.0, float(known.left_m), 0.0, -pixel, float(known.top_m))

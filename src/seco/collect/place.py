@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seco.collect.clear import look
+from seco.collect.clear import SCENE_CLASSES, look
 from seco.collect.faults import PixelFault
+from seco.collect.masks import MASK, SCL
 from seco.collect.model import Asset, Candidate, PlacePlan
 from seco.collect.radiometry import harmonised, shift_dn
 from seco.collect.rasters import Rasters
@@ -19,7 +20,6 @@ from seco.data.layout import Patch
 from seco.planet.utm import to_lonlat
 from seco.sensors.sentinel2 import band
 
-SCL = "SCL"
 MISSING_BAND = "missing asset"
 UNREADABLE = "unreadable"
 REASONS = ("cloud", "shadow", "nodata", MISSING_BAND, UNREADABLE)
@@ -36,7 +36,7 @@ class Outcome:
         rejected: scenes that were turned down, by reason.
         reason: why it was missed; None where it was not.
         num_saturated: pixels at the top of the scale.
-        num_unjudged: patches of scenes without classes, whose clear fraction is not known.
+        num_unjudged: patches of scenes without a mask, whose clear fraction is not known.
     """
 
     plan: PlacePlan
@@ -141,13 +141,14 @@ class PlaceFetcher:
         assets = candidate.scene.assets
         if any(b not in assets for b in self._bands):
             return MISSING_BAND, None
-        if SCL not in assets:
+        mask = assets.get(SCL) or assets.get(MASK)
+        if mask is None:
             return None, None
         try:
-            classes = await self._read(candidate, assets[SCL])
+            numbers = await self._read(candidate, mask)
         except PixelFault as fault:
             return f"{UNREADABLE}: {fault.kind}", None
-        seen = look(classes)
+        seen = look(numbers, mask.meaning or SCENE_CLASSES)
         limits = {"min_clear": self._settings.min_clear, "max_nodata": self._settings.max_nodata}
         return seen.reason(**limits), seen.clear
 

@@ -169,7 +169,7 @@ def _offer(
     place = rows[row]
     met = np.zeros(len(places), bool)
     met[place] = True
-    coverage = _coverage(scenes, place=place, scene=scene, west=west, upper=upper, edge=edge)
+    coverage = _coverage(scenes, place=place, scene=scene, west=west, upper=upper, edge=edge, holds=holds)
     keep = coverage >= 1.0 - settings.max_nodata - OUTLINE_SLACK
     place, season, scene, coverage = place[keep], season[keep], scene[keep], coverage[keep]
     away = np.abs(days[scene] - at[place, season, 2])
@@ -193,20 +193,30 @@ def _cloudiness(scenes: Sequence[Scene], settings: Collect) -> np.ndarray:
 
 
 def _coverage(
-    scenes: Sequence[Scene], *, place: np.ndarray, scene: np.ndarray, west: np.ndarray, upper: np.ndarray, edge: int
+    scenes: Sequence[Scene], *, place: np.ndarray, scene: np.ndarray, west: np.ndarray, upper: np.ndarray, edge: int,
+    holds: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """Return for each pair of place and scene the share of the window that the scene saw."""
+    share = np.ones(len(place))
+    # A scene that fills its raster sees every window that the raster holds.
+    fills = np.array([_fills(s) for s in scenes])
+    asked = np.flatnonzero(~(fills[scene] & holds[place]))
+    if not len(asked):
+        return share
     outlines = np.empty(len(scenes), dtype=object)
-    for used in np.unique(scene):
+    for used in np.unique(scene[asked]):
         outlines[used] = seen_m(scenes[used])
     shapely.prepare(outlines)
-    windows = shapely.box(west[place], upper[place] - edge, west[place] + edge, upper[place])
-    whole = shapely.contains(outlines[scene], windows)
-    share = np.ones(len(place))
-    partly = np.flatnonzero(~whole)
-    overlap = shapely.intersection(outlines[scene[partly]], windows[partly])
-    share[partly] = shapely.area(overlap) / edge**2
+    here, of = place[asked], outlines[scene[asked]]
+    windows = shapely.box(west[here], upper[here] - edge, west[here] + edge, upper[here])
+    partly = np.flatnonzero(~shapely.contains(of, windows))
+    overlap = shapely.intersection(of[partly], windows[partly])
+    share[asked[partly]] = shapely.area(overlap) / edge**2
     return share
+
+
+def _fills(scene: Scene) -> bool:
+    return scene.nodata_percent is not None and scene.nodata_percent <= FULL_NODATA_PERCENT
 
 
 _SEEN: WeakKeyDictionary[Scene, shapely.Geometry] = WeakKeyDictionary()
@@ -228,7 +238,7 @@ def seen_m(scene: Scene) -> shapely.Geometry:
 
 def _seen_m(scene: Scene) -> shapely.Geometry:
     box = shapely.box(*scene.finest.bounds_m)
-    if scene.nodata_percent is not None and scene.nodata_percent <= FULL_NODATA_PERCENT:
+    if _fills(scene):
         return box
 
     def project(points: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ from seco.errors import ConfigError
 MAX_OPEN = 2048
 """Headers kept; of a 10 m band of Sentinel-2 a few kilobytes."""
 MAX_GONE = 100_000
+MAX_FAILURES = 2
+"""How often a raster that was never opened may fail, all tries each time, before it counts as gone for this call."""
 READS = 4
 """How often a block that cannot be decoded is fetched, header included, before it counts as unreadable."""
 _AGAIN = ("corrupt", "changed")
@@ -61,6 +63,7 @@ class Rasters:
         self._readers = sorted((find(n) for n in readers or names()), key=lambda r: r.PREFERENCE)
         self._open: OrderedDict[str, asyncio.Task[Raster]] = OrderedDict()
         self._gone: OrderedDict[str, PixelFault] = OrderedDict()
+        self._failures: OrderedDict[str, int] = OrderedDict()
         self.num_opened = 0
         self.num_read = 0
 
@@ -119,10 +122,23 @@ class Rasters:
             return
         if self._open.get(href) is task:
             del self._open[href]
-        if isinstance(fault, PixelFault) and fault.kind in _FOR_GOOD:
+        if isinstance(fault, PixelFault) and (fault.kind in _FOR_GOOD or self._fails_for_good(href, fault)):
             self._gone[href] = fault
             if len(self._gone) > MAX_GONE:
                 self._gone.popitem(last=False)
+
+    def _fails_for_good(self, href: str, fault: PixelFault) -> bool:
+        """Count a failure of a raster's header; tell whether it is one too many.
+
+        Every place of a scene would wait through all tries again. Only what was never opened counts: a raster that is
+        damaged in parts gives the others, whatever was read before, so that order and stops change nothing.
+        """
+        if fault.kind in _AGAIN:
+            return False
+        self._failures[href] = self._failures.get(href, 0) + 1
+        if len(self._failures) > MAX_GONE:
+            self._failures.popitem(last=False)
+        return self._failures[href] >= MAX_FAILURES
 
     async def _try_readers(self, asset: Asset) -> Raster:
         fault: PixelFault | None = None
@@ -136,6 +152,7 @@ class Rasters:
                     fault = err
                     continue
                 self.num_opened += 1
+                self._failures.pop(asset.href, None)
                 return raster
         raise fault or PixelFault("unsupported", self.wire.host_of(asset.href), "no reader reads it")
 

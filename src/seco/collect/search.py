@@ -25,7 +25,8 @@ from seco.planet.utm import NORTHERNMOST, SOUTHERNMOST
 from seco.runs import progress
 
 SEARCH_FOLDER = "search"
-_KEPT_GROUPS = 24
+_KEPT_SCENES = 40_000
+"""Scenes in memory, of the groups read last: enough for two rows of neighbours around the globe, some 300 MB."""
 _M_A_DEGREE = 111_195.0
 
 
@@ -92,6 +93,7 @@ class Search:
         self._store = SceneStore(folder / SEARCH_FOLDER, self._question())
         self._api: ApiSource | None = None
         self._kept: OrderedDict[str, list[Scene]] = OrderedDict()
+        self._num_kept = 0
         self._counted: set[str] = set()
         self._grids: dict[str, list[str]] = {}
         level: Literal["L1C", "L2A"] = "L1C" if "l1c" in (catalog.collection or "") else "L2A"
@@ -113,7 +115,7 @@ class Search:
         question = {
             "catalog": catalog.name, "url": catalog.url, "collection": catalog.collection, "by": self.way,
             "from": str(settings.days[0]), "to": str(settings.days[1]), "max_cloud": settings.max_cloud,
-            "bands": settings.bands,
+            "bands": settings.bands, "mask": dataclasses.astuple(settings.mask_rule),
         }  # fmt: skip
         if catalog.kind != "api":
             file = Path(catalog.url).resolve()
@@ -180,8 +182,9 @@ class Search:
                 self.dropped.update(dropped)
                 self.num_scenes += len(scenes)
             self._kept[key] = scenes
-            if len(self._kept) > _KEPT_GROUPS:
-                self._kept.popitem(last=False)
+            self._num_kept += len(scenes)
+            while self._num_kept > _KEPT_SCENES and len(self._kept) > 1:
+                self._num_kept -= len(self._kept.popitem(last=False)[1])
         self._kept.move_to_end(key)
         return self._kept[key]
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from seco.collect.masks import MaskRule
 from seco.collect.model import GRID_M
 from seco.config import setting
 from seco.errors import ConfigError
 from seco.sensors.sentinel2 import BANDS, canonical
 
 ALL = "all"
+_MASKS = ("auto", "scl", "none")
 _PIXEL_M = {band.name: int(band.gsd_m or 0) for band in BANDS}
 _LEVEL2 = tuple(b.name for b in BANDS if b.name != "B10")
 """Bands of surface reflectance: the cirrus band sees no surface."""
@@ -45,6 +47,16 @@ class Collect:
     size: int = setting(264, "edge of a patch in pixels of 10 m; whole pixels of the coarsest band")
     min_clear: float = setting(0.9, "least clear fraction of a patch, 0-1")
     max_nodata: float = setting(0.01, "most of a patch that may be without data, 0-1")
+    mask: str = setting(
+        "auto",
+        "what tells how clear a patch is: scl; the name of an asset; none; auto: SCL, else a mask that the item describes",
+    )
+    mask_hidden: tuple[int, ...] = setting(
+        (), "values of that asset that hide the ground, such as 1,2, where the item does not say"
+    )
+    mask_cloud: float = setting(
+        40.0, "cloud probability from which a pixel is hidden, percent, where the mask is one"
+    )
     incomplete: Literal["replace", "keep"] = setting(
         "replace", "a place that lacks a season: take the next place instead, or keep the seasons there are"
     )
@@ -90,6 +102,16 @@ class Collect:
         for flag, share in (("--min-clear", self.min_clear), ("--max-nodata", self.max_nodata)):
             if not 0 <= share <= 1:
                 raise ConfigError(f"{flag} {share}; between 0 and 1")
+        object.__setattr__(self, "mask", self.mask.lower() if self.mask.lower() in _MASKS else self.mask)
+        if self.mask_hidden and self.mask in _MASKS:
+            raise ConfigError(
+                f"--mask-hidden with --mask {self.mask}; name the asset whose values these are (--mask)"
+            )
+        if not self.mask or not 0 < self.mask_cloud <= 100:
+            raise ConfigError(
+                f"--mask {self.mask!r} with --mask-cloud {self.mask_cloud:g}; give {', '.join(_MASKS)} or an asset's name, "
+                "and a percentage above 0"
+            )
         if not 0 <= self.max_cloud <= 100:
             raise ConfigError(f"--max-cloud {self.max_cloud}; percent, between 0 and 100")
         at_least = (
@@ -122,6 +144,11 @@ class Collect:
                 f"{self.seasons} dates {self.spacing_days} days apart need {needed} days; from {self.first} to "
                 f"{self.last} are {self.num_days}: widen the range or ask for fewer --seasons"
             )
+
+    @property
+    def mask_rule(self) -> MaskRule:
+        """Return which mask is asked for."""
+        return MaskRule(name=self.mask, hidden=self.mask_hidden, cloud_from=self.mask_cloud)
 
     @property
     def days(self) -> tuple[dt.date, dt.date]:

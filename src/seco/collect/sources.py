@@ -33,9 +33,10 @@ _NEEDED = (
 )  # fmt: skip
 _NEEDED_OF = ("proj:", "mgrs:", "grid:", "eo:cloud", "s2:")
 _NEEDED_OF_ASSETS = (
-    "href", "type", "roles", "eo:bands", "bands", "raster:bands", "data_type", "nodata", "scale", "offset",
+    "href", "type", "title", "description", "roles", "eo:bands", "bands", "raster:bands", "data_type", "nodata", "scale",
+    "offset", "unit",
 )  # fmt: skip
-_NEEDED_OF_ASSETS_TOO = ("proj:", "raster:")
+_NEEDED_OF_ASSETS_TOO = ("proj:", "raster:", "classification:")
 
 
 class Near:

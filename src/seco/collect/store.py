@@ -22,7 +22,7 @@ from seco.collect.plan import seen_m
 from seco.errors import CatalogError, DatasetError
 from seco.runs import write_atomic, write_json
 
-VERSION = 2
+VERSION = 3
 _INFO = "search.json"
 
 
@@ -92,6 +92,12 @@ class SceneStore:
         write_atomic(self._file(group), gzip.compress(text.encode(), 1, mtime=0))
         return len(lines)
 
+    def write_packed(self, group: str, packed: bytes, dropped: Counter[str]) -> None:
+        """Do as `write`, with scenes that are lines already and compressed, each with its end of line."""
+        head = gzip.compress(f"{json.dumps({'dropped': dict(dropped)})}\n".encode(), 1, mtime=0)
+        # Compressed pieces one after another are a compressed file.
+        write_atomic(self._file(group), head + packed)
+
     def read(self, group: str) -> tuple[list[Scene], Counter[str]]:
         """Return a group's scenes, and what was dropped.
 
@@ -160,12 +166,13 @@ class Spool:
             raise DatasetError(f"cannot write {self._folder}: {err}; free disk space") from err
         self._waiting, self._num = {}, 0
 
-    def take(self, group: str) -> list[str]:
-        """Return a group's scenes as lines, in the order in which they came, and forget them."""
+    def take(self, group: str) -> bytes:
+        """Return a group's scenes as compressed lines, in the order in which they came, and forget them."""
         self._flush()
         file = self._folder / f"{group}.spool"
-        if not file.is_file():
-            return []
-        lines = gzip.decompress(file.read_bytes()).decode().splitlines()
-        file.unlink()
-        return lines
+        try:
+            packed = file.read_bytes()
+            file.unlink()
+        except OSError as err:
+            raise DatasetError(f"cannot read {file}: {err}; run the same command again") from err
+        return packed

@@ -14,6 +14,7 @@ from seco import cli
 from seco.collect import store
 from seco.collect.collecting import collect
 from seco.errors import CatalogError, DatasetError, SecoError
+from seco.sensors.sentinel2 import SCL_CLASSES, SCL_UNCLEAR
 
 sys.path.insert(0, str(Path(__file__).parent))
 import collect_child as child
@@ -64,9 +65,49 @@ def test_a_catalogue_without_classes(planet, catalog_with, tmp_path):
 
     done = take(planet, catalog_with(no_scl), tmp_path / "d.seco")
     assert done.tally.num_unjudged == done.num_patches > 0
-    assert any("without classes" in n for n in done.notes)
+    assert any("without SCL" in n for n in done.notes)
     index = pq.read_table(tmp_path / "d.seco/index.parquet")
     assert index["clear_fraction"].null_count == len(index)
+
+
+CLASSES = [{"value": i, "name": n} for i, n in enumerate(SCL_CLASSES)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "changed"),
+    [
+        ({"classification:classes": CLASSES}, {}),
+        ({"raster:bands": [{"data_type": "uint8", "nodata": 0, "classification:classes": CLASSES}]}, {"mask": "qa"}),
+        ({}, {"mask": "qa", "mask_hidden": SCL_UNCLEAR}),
+    ],
+)  # fmt: skip
+def test_a_mask_of_another_name_does_what_scl_does(planet, catalog_with, tmp_path, clean, fields, changed):
+    def renamed(_, item):
+        scl = item["assets"]["scl"]
+        plain = {
+            k: v for k, v in scl.items() if k in ("href", "type", "proj:shape", "proj:transform", "roles")
+        }
+        return {
+            **item,
+            "assets": {**{k: a for k, a in item["assets"].items() if k != "scl"}, "qa": plain | fields},
+        }
+
+    done = take(planet, catalog_with(renamed), tmp_path / "d.seco", **changed)
+    assert done.tally.num_unjudged == 0
+    assert contents(tmp_path / "d.seco")["rows"] == contents(clean[0])["rows"]
+
+
+def test_a_mask_that_is_not_there(planet, catalog_with, tmp_path):
+    catalog = catalog_with(
+        lambda i, item: item if i % 3 else {**item, "assets": {**item["assets"], "scl": {}}}
+    )
+    done = take(planet, catalog, tmp_path / "d.seco", mask="scl")
+    assert done.dropped["mask missing"] > 0
+    assert done.tally.num_unjudged == 0
+    with pytest.raises(DatasetError, match=r"items left out: .*mask missing"):
+        take(planet, catalog, tmp_path / "e.seco", mask="qa")
+    unjudged = take(planet, catalog, tmp_path / "f.seco", mask="none")
+    assert unjudged.tally.num_unjudged == unjudged.num_patches
 
 
 def test_items_that_lack_a_band_are_as_if_they_were_not_there(planet, catalog_with, tmp_path):

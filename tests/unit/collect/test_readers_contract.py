@@ -43,6 +43,8 @@ LAYOUTS = {
     "zstd": {"compress": "zstd"},
     "sparse": {"compress": "deflate", "sparse_ok": True},
     "big": {"compress": "deflate", "bigtiff": "yes"},
+    "most significant byte first": {"compress": "deflate", "predictor": 2, "endianness": "big"},
+    "most significant byte first, plain": {"compress": None, "endianness": "big"},
 }
 ONLY_GDAL = {
     "strips": {"tiled": False},
@@ -327,6 +329,45 @@ def test_damage_for_good_is_given_up(tmp_path):
     with pytest.raises(PixelFault) as caught:
         read(tmp_path, asset("a.tif"), window("whole"), reader=None)
     assert caught.value.kind == "corrupt"
+
+
+@pytest.mark.parametrize(("faults", "asked"), [("500", 2), ("503 retry-after=0", 2), ("reset", 2)])
+def test_a_raster_that_always_fails_is_not_tried_for_ever(tmp_path, faults, asked):
+    """Each place of a scene asks for it; after two whole rounds of tries nobody waits for it any more."""
+    write(tmp_path / "a.tif", numbers(), compress="deflate")
+    write(tmp_path / "b.tif", numbers(), compress="deflate")
+    find = {"/a.tif": tmp_path / "a.tif", "/b.tif": tmp_path / "b.tif"}.get
+    kind, _, rest = faults.partition(" ")
+    with PixelServer(find, faults=FaultSchedule.parse(f"{kind}:/a.tif {rest}", seed=0)) as server:
+
+        async def go():
+            async with Wire(patience=QUICK, allowed=Allowed(private="allow")) as wire:
+                kept = rasters.Rasters(wire)
+                for _ in range(6):
+                    await kept.read(asset(f"{server.url}/b.tif"), window("inside"))
+                    with pytest.raises(PixelFault) as caught:
+                        await kept.read(asset(f"{server.url}/a.tif"), window("inside"))
+                    assert caught.value.kind == (kind if kind != "reset" else caught.value.kind)
+                return wire.counts
+
+        counts = asyncio.run(go())
+        assert server.stats["faults"][kind] == asked * QUICK.tries
+        assert sum(counts.given_up.values()) == asked
+
+
+def test_a_raster_that_fails_once_is_tried_again(tmp_path):
+    write(tmp_path / "a.tif", numbers(), compress="deflate")
+    faults = FaultSchedule.parse(f"500#1-{QUICK.tries}", seed=0)
+    with PixelServer({"/a.tif": tmp_path / "a.tif"}.get, faults=faults) as server:
+
+        async def go():
+            async with Wire(patience=QUICK, allowed=Allowed(private="allow")) as wire:
+                kept = rasters.Rasters(wire)
+                with pytest.raises(PixelFault, match="500"):
+                    await kept.read(asset(f"{server.url}/a.tif"), window("inside"))
+                return await kept.read(asset(f"{server.url}/a.tif"), window("inside"))
+
+        np.testing.assert_array_equal(asyncio.run(go()), wanted(tmp_path / "a.tif", window("inside")))
 
 
 def test_only_so_many_headers_are_kept(tmp_path):

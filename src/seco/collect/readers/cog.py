@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 from async_tiff import TIFF, ImageFileDirectory
 from async_tiff.enums import Compression, PlanarConfiguration, Predictor, SampleFormat
 
+from seco.collect.blocks import BlockError, Kind, Packing, unpack
 from seco.collect.faults import PixelFault
 from seco.collect.model import Asset, PixelWindow
 from seco.collect.readers.base import check_header, clip
@@ -28,9 +30,11 @@ MAX_BLOCKS_PX = 2**27
 """Most pixels in all blocks of one window."""
 _SLACK_BYTES = 64 * 1024
 """A compressed block may be so much larger than its pixels."""
-_COMPRESSIONS = (
-    Compression.Uncompressed, Compression.Deflate, Compression.OldDeflate, Compression.LZW, Compression.ZSTD,
-)  # fmt: skip
+_PACKINGS: dict[Compression, Packing] = {
+    Compression.Uncompressed: "none", Compression.Deflate: "deflate", Compression.OldDeflate: "deflate"
+}  # fmt: skip
+"""What is unpacked here; the rest async-tiff decodes."""
+_COMPRESSIONS = (*_PACKINGS, Compression.LZW, Compression.ZSTD)
 _KINDS = {
     (SampleFormat.Uint, 8): "uint8", (SampleFormat.Uint, 16): "uint16", (SampleFormat.Uint, 32): "uint32",
     (SampleFormat.Int, 8): "int8", (SampleFormat.Int, 16): "int16", (SampleFormat.Int, 32): "int32",
@@ -88,17 +92,35 @@ def _require(ifd: ImageFileDirectory, host: str) -> None:
         raise unsupported(f"blocks of {ifd.tile_width} x {ifd.tile_height} px")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Piece:
+    """Where a block lies in a raster, what of it is wanted, and where that belongs."""
+
+    column: int
+    row: int
+    rows: slice
+    columns: slice
+    to: tuple[slice, slice]
+
+
 class Cog:
     """A GeoTIFF whose header was read."""
 
     def __init__(self, asset: Asset, ifd: ImageFileDirectory, store: _Store, host: str) -> None:
         assert ifd.tile_width
         assert ifd.tile_height
-        self._asset, self._ifd, self._store, self._host = asset, ifd, store, host
+        self._asset, self._store, self._host = asset, store, host
         self._block = ifd.tile_height, ifd.tile_width
         self._across = -(-ifd.image_width // ifd.tile_width)
-        # Asked once: the list is made anew each time.
-        self._sizes: Sequence[int] = ifd.tile_byte_counts or ()
+        # Asked once, and as numbers side by side: lists are made anew each time, and many headers are kept.
+        self._sizes = np.array(ifd.tile_byte_counts or (), np.uint64)
+        self._starts = np.array(ifd.tile_offsets or (), np.uint64)
+        packing = _PACKINGS.get(Compression(ifd.compression))
+        self._ifd = ifd if packing is None else None
+        self._kind = Kind(
+            shape=self._block, dtype=np.dtype(asset.dtype).newbyteorder(">" if store.is_big_endian else "<"),
+            packing=packing or "none", differs=ifd.predictor == Predictor.Horizontal,
+        )  # fmt: skip
 
     async def read(self, window: PixelWindow) -> np.ndarray:
         """Return a window; see `seco.collect.readers.base.Raster.read`."""
@@ -107,43 +129,69 @@ class Cog:
         if cut.inside is None:
             return cut.pad(None, fill=fill, dtype=self._asset.dtype)
         inside = cut.inside
+        pieces = self._pieces(inside)
+        out = np.full((inside.height, inside.width), fill, self._asset.dtype)
+        if pieces:
+            self._store.fault = None
+            try:
+                await (self._decode if self._ifd is not None else self._unpack)(pieces, out)
+            except asyncio.CancelledError:
+                raise
+            except Exception as err:
+                raise self._store.fault or PixelFault("corrupt", self._host, _short(err)) from err
+        return cut.pad(out, fill=fill, dtype=self._asset.dtype)
+
+    def _pieces(self, inside: PixelWindow) -> list[_Piece]:
+        """Return the blocks that a window touches; those of no bytes are left out of sparse files: nodata."""
         height, width = self._block
         rows = range(inside.row // height, (inside.row + inside.height - 1) // height + 1)
         columns = range(inside.column // width, (inside.column + inside.width - 1) // width + 1)
         num = len(rows) * len(columns)
         if num > MAX_BLOCKS or num * height * width > MAX_BLOCKS_PX:
             raise PixelFault("too-large", self._host, f"a window of {num} blocks of {width} x {height} px")
-        # Blocks of no bytes are left out of sparse files: nodata.
-        wanted = [(c, r) for r in rows for c in columns if self._sizes[r * self._across + c]]
         most = height * width * np.dtype(self._asset.dtype).itemsize * 9 // 8 + _SLACK_BYTES
-        if any(self._sizes[r * self._across + c] > most for c, r in wanted):
-            raise PixelFault(
-                "too-large", self._host, f"a block of more bytes than the {most} that its pixels need"
-            )
-        out = np.full((inside.height, inside.width), fill, self._asset.dtype)
-        for (column, row), block in zip(wanted, await self._blocks(wanted), strict=True):
-            top, left = row * height - inside.row, column * width - inside.column
-            here = out[max(top, 0) : top + height, max(left, 0) : left + width]
-            up, over = max(-top, 0), max(-left, 0)
-            here[...] = block[up : up + here.shape[0], over : over + here.shape[1]]
-        return cut.pad(out, fill=fill, dtype=self._asset.dtype)
+        pieces = []
+        for row in rows:
+            for column in columns:
+                size = int(self._sizes[row * self._across + column])
+                if size > most:
+                    raise PixelFault(
+                        "too-large", self._host, f"a block of more bytes than the {most} that its pixels need"
+                    )
+                if size:
+                    up, down = _overlap(row * height, height, inside.row, inside.height)
+                    over, along = _overlap(column * width, width, inside.column, inside.width)
+                    pieces.append(_Piece(column=column, row=row, rows=up, columns=over, to=(down, along)))
+        return pieces
 
-    async def _blocks(self, wanted: list[tuple[int, int]]) -> list[np.ndarray]:
-        if not wanted:
-            return []
-        self._store.fault = None
-        try:
-            tiles = await self._ifd.fetch_tiles(wanted)
-            decoded = await asyncio.gather(*[t.decode() for t in tiles])
-        except asyncio.CancelledError:
-            raise
-        except Exception as err:
-            raise self._store.fault or PixelFault("corrupt", self._host, _short(err)) from err
-        blocks = [np.asarray(d) for d in decoded]
-        for block in blocks:
+    async def _unpack(self, pieces: list[_Piece], out: np.ndarray) -> None:
+        """Fetch blocks and unpack them here, in a thread: the event loop has other windows to see to."""
+        at = [p.row * self._across + p.column for p in pieces]
+        starts = [int(self._starts[i]) for i in at]
+        ends = [s + int(self._sizes[i]) for s, i in zip(starts, at, strict=True)]
+        parts = await self._store.get_ranges_async("", starts=starts, ends=ends)
+
+        def fill() -> None:
+            for piece, data in zip(pieces, parts, strict=True):
+                out[piece.to] = unpack(data, self._kind, piece.rows, piece.columns)
+
+        await asyncio.to_thread(fill)
+
+    async def _decode(self, pieces: list[_Piece], out: np.ndarray) -> None:
+        """Let async-tiff fetch and decode blocks."""
+        assert self._ifd is not None
+        tiles = await self._ifd.fetch_tiles([(p.column, p.row) for p in pieces])
+        blocks = [np.asarray(d) for d in await asyncio.gather(*[t.decode() for t in tiles])]
+        for piece, block in zip(pieces, blocks, strict=True):
             if block.shape != (*self._block, 1) or block.dtype != self._asset.dtype:
-                raise PixelFault("corrupt", self._host, f"a block of {block.shape}, {block.dtype}")
-        return [b[..., 0] for b in blocks]
+                raise BlockError(f"a block of {block.shape}, {block.dtype}")
+            out[piece.to] = block[piece.rows, piece.columns, 0]
+
+
+def _overlap(start: int, length: int, first: int, num: int) -> tuple[slice, slice]:
+    """Return which part of a block a window covers, along one axis: in the block, and in the window."""
+    low, high = max(start, first), min(start + length, first + num)
+    return slice(low - start, high - start), slice(low - first, high - first)
 
 
 class _Store:
@@ -153,6 +201,7 @@ class _Store:
         self._wire, self._href = wire, href
         self._etag: str | None = None
         self.fault: PixelFault | FetchError | None = None
+        self.is_big_endian = False
 
     async def _get(self, start: int, length: int) -> bytes:
         try:
@@ -161,6 +210,8 @@ class _Store:
             self.fault = err
             raise
         self._etag = self._etag or part.etag
+        if start == 0:
+            self.is_big_endian = part.data[:2] == b"MM"
         if start == 0 and (much := excess(part.data)):
             self.fault = PixelFault("corrupt", self._wire.host_of(self._href), f"a TIFF header with {much}")
             raise self.fault
