@@ -8,7 +8,8 @@ under drawn clouds (the planet's own pictures would take hours here, and show no
 - `transient`: one request in ten fails (429, 500, 502, 503, reset, cut short, a byte wrong, slow);
 - `permanent`: of a tenth of the scenes an asset is gone (404), always fails (500), or holds broken blocks;
 - `without`: nothing goes wrong, but the catalogue lacks those scenes;
-- `killed`: `kill -9` at 20 random moments, under the transient faults; each time the same call goes on;
+- `killed`: `kill -9` at 20 random moments spread over the work, under the transient faults; each time the same call goes on. What is
+  whole is committed every second here, in place of every minute, so that there is something to go on from;
 - `memory-100`, `memory-1000`: so many places of full size (264 px), each run in a process of its own; its peak of memory.
 
 Expected: `transient` and `killed` equal `clean`, and `permanent` equals `without`: pixels byte for byte, index row for row.
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime as dt
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -34,6 +36,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from seco.collect import collecting, runner
 from seco.collect.collecting import Collected, collect
 from seco.collect.faults import Patience
 from seco.collect.settings import Collect
@@ -57,6 +60,7 @@ TRANSIENT = (
     "delay=0.2@0.01"
 )
 KILLS = 20
+COMMIT_S = 1.0
 PHASES = ("clean", "transient", "permanent", "without", "killed", "memory-100", "memory-1000")
 
 
@@ -202,6 +206,12 @@ def take(places: Path, catalog: Path, out: Path, **changed: Any) -> Collected:
     return collect(dataclasses.replace(settings(places, catalog), **changed), out, patience=PATIENT)
 
 
+def take_committing(places: Path, catalog: Path, out: Path, num: int) -> None:
+    """Collect, or go on, and commit often."""
+    collecting.run = functools.partial(runner.run, commit_s=COMMIT_S)  # type: ignore[assignment]
+    take(places, catalog, out, num_places=num)
+
+
 def peak_of(places: Path, catalog: Path, out: Path, num: int) -> float:
     """Collect places of full size; return the most memory that this process had, MB."""
     take(places, catalog, out, num_places=num, size=264)
@@ -217,10 +227,10 @@ def kill_over_and_over(
     kills: list[dict[str, int]] = []
     while len(kills) < KILLS and not out.exists():
         before = pixels.stats["requests"]
-        process = context.Process(target=take, args=(places, catalog, out), kwargs={"num_places": num})
+        process = context.Process(target=take_committing, args=(places, catalog, out, num))
         process.start()
         # Moments are drawn in requests, so that they are spread over the work on a slow machine too.
-        until = before + draws.randrange(1, max(8 * num // 5, 10))
+        until = before + draws.randrange(1, max(13 * num // 5, 10))
         while process.is_alive() and pixels.stats["requests"] < until:
             process.join(0.01)
         if process.is_alive():
