@@ -8,8 +8,8 @@ under drawn clouds (the planet's own pictures would take hours here, and show no
 - `transient`: one request in ten fails (429, 500, 502, 503, reset, cut short, a byte wrong, slow);
 - `permanent`: of a tenth of the scenes an asset is gone (404), always fails (500), or holds broken blocks;
 - `without`: nothing goes wrong, but the catalogue lacks those scenes;
-- `killed`: `kill -9` at 20 random moments spread over the work, under the transient faults; each time the same call goes on. What is
-  whole is committed every second here, in place of every minute, so that there is something to go on from;
+- `killed`: `kill -9` at 20 random moments spread over the work, under the transient faults; each time the same call goes on.
+  What is whole is committed every second here, not every minute, so that there is something to go on from;
 - `memory-100`, `memory-1000`: so many places of full size (264 px), each run in a process of its own; its peak of memory.
 
 Expected: `transient` and `killed` equal `clean`, and `permanent` equals `without`: pixels byte for byte, index row for row.
