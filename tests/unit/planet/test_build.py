@@ -274,4 +274,4 @@ def test_nothing_half_written_is_taken_for_whole(tmp_path: Path, monkeypatch: py
 
 def test_a_big_build_says_what_it_takes() -> None:
     words = building.estimate(Build(num_places=10_000, num_dates=5, jobs=2))
-    assert words == "50000 patches: about 14 minutes on 2 processes, at most 40.3 GB"
+    assert words == "50000 patches: about 17 minutes on 2 processes, at most 40.3 GB"

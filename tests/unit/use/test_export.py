@@ -199,7 +199,7 @@ def test_hub(encoder, tmp_path):
 
 def test_hub_configuration_of_bytes_is_timms(tmp_path):
     """timm normalises images of 0-1."""
-    encoder = untrained("test_resnet", init="random", device="cpu")
+    encoder = untrained("resnet18", init="random", device="cpu")
     export(encoder, tmp_path / "hub", Options(format="hub"))
     config = timm.create_model(f"local-dir:{tmp_path / 'hub'}", pretrained=True).pretrained_cfg
     assert config["mean"] == pytest.approx((0.485, 0.456, 0.406))
