@@ -58,7 +58,7 @@ def _case(settings: Settings, px: int, case: str) -> Iterator[Row]:
         f"bound: the bare encoder, 1 pass with and 3 without gradient, {precision}, channels-last": _bound(
             settings, large, precision, convolutions="PyTorch"
         ),
-        "the bound with our products for convolutions of small maps": _bound(
+        "bound, with our convolutions of small maps": _bound(
             settings, large, precision, convolutions="ours"
         ),
         "ours, default settings": _ours(settings, px, large, {}),
