@@ -10,7 +10,7 @@ under drawn clouds (the planet's own pictures would take hours here, and show no
 - `without`: nothing goes wrong, but the catalogue lacks those scenes;
 - `killed`: `kill -9` at 20 random moments spread over the work, under the transient faults; each time the same call goes on.
   What is whole is committed every second here, not every minute, so that there is something to go on from;
-- `memory-100`, `memory-1000`: so many places of full size (264 px), each run in a process of its own; its peak of memory.
+- `memory-100`, `memory-500`, `memory-1000`: so many places of full size (264 px), each in a process of its own; its peak.
 
 Expected: `transient` and `killed` equal `clean`, and `permanent` equals `without`: pixels byte for byte, index row for row.
 `python bench/resilience.py --work DIR --out resilience.json`; a phase whose result is in the file is not run again.
@@ -61,7 +61,7 @@ TRANSIENT = (
 )
 KILLS = 20
 COMMIT_S = 1.0
-PHASES = ("clean", "transient", "permanent", "without", "killed", "memory-100", "memory-1000")
+PHASES = ("clean", "transient", "permanent", "without", "killed", "memory-100", "memory-500", "memory-1000")
 
 
 def read(

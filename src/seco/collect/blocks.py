@@ -7,6 +7,7 @@ three times as fast as zlib; both check what they unfold.
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -77,6 +78,7 @@ def inflate(data: bytes, num_bytes: int) -> bytes:
     return raw
 
 
+@cache  # looking for a package that is not there takes a while
 def _zlib() -> Any:
     try:
         from isal import isal_zlib  # type: ignore[import-not-found,unused-ignore]

@@ -35,6 +35,11 @@ class PixelFault(Exception):  # noqa: N818 - it is counted by kind, and no error
     def __init__(self, kind: str, host: str, words: str = "", *, retry_after_s: float | None = None) -> None:
         super().__init__(f"{kind} from {host}: {words}" if words else f"{kind} from {host}")
         self.kind, self.host, self.retry_after_s = kind, host, retry_after_s
+        self._words = words
+
+    def anew(self) -> PixelFault:
+        """Return the same fault as a new exception: one that is raised over and over keeps all that it went through."""
+        return PixelFault(self.kind, self.host, self._words, retry_after_s=self.retry_after_s)
 
     @property
     def is_transient(self) -> bool:

@@ -77,8 +77,9 @@ def grid_of(
     a, _, _, _, e, _ = found.transform
     if e != -a:
         raise ItemFault("raster is not north up with square pixels", found.transform)
-    if a != gsd_m and (a < FINEST_M or a % FINEST_M):
-        raise ItemFault("pixels are no multiple of 10 m", f"{a:g}")
+    if a != gsd_m and (a < FINEST_M or a % FINEST_M or SNAP_M % a):
+        # Windows begin on multiples of 60 m: others would fall between pixels.
+        raise ItemFault("pixels are not of 10, 20, 30 or 60 m", f"{a:g}")
     return found
 
 

@@ -100,7 +100,7 @@ class Rasters:
         """Return the one task that opens a raster, for all who want it."""
         href = asset.href
         if href in self._gone:
-            raise self._gone[href]
+            raise self._gone[href].anew()
         task = self._open.get(href)
         if task is None:
             task = asyncio.create_task(self._try_readers(asset))
@@ -123,7 +123,7 @@ class Rasters:
         if self._open.get(href) is task:
             del self._open[href]
         if isinstance(fault, PixelFault) and (fault.kind in _FOR_GOOD or self._fails_for_good(href, fault)):
-            self._gone[href] = fault
+            self._gone[href] = fault.anew()
             if len(self._gone) > MAX_GONE:
                 self._gone.popitem(last=False)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from seco.collect import blocks
 from seco.collect.blocks import BlockError, Kind, inflate, unpack
 
 SHAPE = (32, 48)
@@ -22,6 +23,9 @@ def way(request, monkeypatch):
         monkeypatch.setitem(sys.modules, "isal", None)
     else:
         pytest.importorskip("isal", reason="the faster package is not installed")
+    blocks._zlib.cache_clear()
+    yield
+    blocks._zlib.cache_clear()
 
 
 @pytest.mark.usefixtures("way")

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import traceback
 
 import numpy as np
 import pytest
@@ -342,12 +343,14 @@ def test_a_raster_that_always_fails_is_not_tried_for_ever(tmp_path, faults, aske
 
         async def go():
             async with Wire(patience=QUICK, allowed=Allowed(private="allow")) as wire:
-                kept = rasters.Rasters(wire)
+                kept, past = rasters.Rasters(wire), []
                 for _ in range(6):
                     await kept.read(asset(f"{server.url}/b.tif"), window("inside"))
                     with pytest.raises(PixelFault) as caught:
                         await kept.read(asset(f"{server.url}/a.tif"), window("inside"))
                     assert caught.value.kind == (kind if kind != "reset" else caught.value.kind)
+                    past.append(len(traceback.extract_tb(caught.value.__traceback__)))
+                assert past[-1] == past[-2] == past[-3], "it gathers no past"
                 return wire.counts
 
         counts = asyncio.run(go())

@@ -135,7 +135,7 @@ class Cog:
             self._store.fault = None
             try:
                 await (self._decode if self._ifd is not None else self._unpack)(pieces, out)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, PixelFault, FetchError):
                 raise
             except Exception as err:
                 raise self._store.fault or PixelFault("corrupt", self._host, _short(err)) from err
