@@ -58,9 +58,7 @@ def _case(settings: Settings, px: int, case: str) -> Iterator[Row]:
         f"bound: the bare encoder, 1 pass with and 3 without gradient, {precision}, channels-last": _bound(
             settings, large, precision, convolutions="PyTorch"
         ),
-        "bound, with our convolutions of small maps": _bound(
-            settings, large, precision, convolutions="ours"
-        ),
+        "bound, with our convolutions of small maps": _bound(settings, large, precision, convolutions="ours"),
         "ours, default settings": _ours(settings, px, large, {}),
         **_options(settings, px, large, small),
     }
