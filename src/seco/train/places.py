@@ -59,7 +59,6 @@ def choose_places(dataset: Dataset, config: Pretrain, *, num_seasons: int) -> Pl
     """
     num_dates = np.bincount(dataset.place, minlength=len(dataset.place_names))
     boxes = find_boxes(dataset)
-    is_test = _own_test(dataset)
     if config.split is not None:
         named, how = find_split(dataset, config.split)
         train, held = named.places(TRAIN), named.places(TEST)
@@ -71,7 +70,7 @@ def choose_places(dataset: Dataset, config: Pretrain, *, num_seasons: int) -> Pl
         )
         train, held = split.places(TRAIN), split.places(TEST)
         how = f"blocks of {split.block_deg:g} degrees, seed {config.split_seed}, share {config.test_share:g}"
-    elif is_test.any():
+    elif (is_test := _own_test(dataset)).any():
         train, held, how = np.flatnonzero(~is_test), np.flatnonzero(is_test), "the source's own test split"
     else:
         held, how = _held_at_random(dataset, config)
