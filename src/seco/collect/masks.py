@@ -141,7 +141,7 @@ def meaning_of(key: str, fields: Mapping[str, Any], rule: MaskRule) -> Meaning |
     classes = _kinds(told_of(fields, "classification:classes"))
     if _hides(classes):
         nodata = told_of(fields, "nodata")
-        if isinstance(nodata, (int, float)) and nodata == int(nodata) and nodata not in dict(classes):
+        if _is_whole(nodata) and nodata not in dict(classes):
             classes = (*classes, (int(nodata), NODATA))
         return Meaning(values=classes)
     bits = _bits(told_of(fields, "classification:bitfields"))
@@ -163,10 +163,14 @@ def _kinds(classes: Any) -> Kinds:
     """Read `classification:classes`; what is none of these is left out."""
     found = []
     for one in classes[:_MAX_CLASSES] if isinstance(classes, Sequence) else ():
-        value = one.get("value") if isinstance(one, Mapping) else None
-        if isinstance(value, (int, float)) and value == int(value):
+        value: Any = one.get("value") if isinstance(one, Mapping) else None
+        if _is_whole(value):
             found.append((int(value), NODATA if one.get("nodata") is True else _kind(one)))
     return tuple(found)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, float)) and float(value).is_integer()
 
 
 def _kind(one: Mapping[str, Any]) -> int:

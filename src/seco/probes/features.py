@@ -34,7 +34,7 @@ SEGMENT_BYTES = 2**28
 """Most stored pixels read at a time."""
 BATCH_BYTES = 2**26
 """Most input of an encoder at a time, as floats."""
-MOST_IMAGES = {"cpu": 64, "cuda": 256}
+MOST_IMAGES, MOST_ON_CPU = 256, 64
 """Most images at a time: on a CPU 256 take a tenth longer each (ResNet-18, 64 px), since less of them fits into caches."""
 
 
@@ -150,10 +150,11 @@ class FeatureStore:
         pixels = self.tier.pixels[rows]
         if self.altered is not None:
             pixels = self.altered.alter(rows, pixels)
+        most = MOST_ON_CPU if self.device.type == "cpu" else MOST_IMAGES
         values = self.encoder.encode(
             pixels, bands=self.tier.bands, normalise=self.normalise, stats=(self.tier.mean, self.tier.std),
             size=self.size, outputs=self.encoder.outputs,
-            batch_size=int(np.clip(BATCH_BYTES // (4 * len(self.tier.bands) * px * px), 1, MOST_IMAGES[self.device.type])),
+            batch_size=int(np.clip(BATCH_BYTES // (4 * len(self.tier.bands) * px * px), 1, most)),
         )  # fmt: skip
         for name, value in values.items():
             bad = ~np.isfinite(value).all(1)

@@ -146,3 +146,14 @@ def test_strangers_may_write_anything(name, junk):
         return
     if found is not None:
         assert set(found.kinds(np.arange(8, dtype=np.uint8)).tolist()) <= {CLEAR, SHADOW, CLOUD, NODATA}
+
+
+@pytest.mark.parametrize("nodata", [float("nan"), float("inf"), 0.5, "nan", None])
+def test_nodata_that_is_no_whole_number_is_left_out(nodata):
+    classes = [
+        {"value": 0, "name": "clear"},
+        {"value": 1, "name": "cloud"},
+        {"value": float("nan"), "name": "fill"},
+    ]
+    found = meaning_of("qa", {"classification:classes": classes, "nodata": nodata}, AUTO)
+    assert found == Meaning(values=((0, CLEAR), (1, CLOUD)))
