@@ -1,4 +1,5 @@
 import sys
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -61,8 +62,6 @@ def test_damage_is_noticed():
     whole = zlib.compress(raw)
     assert inflate(whole, 3072) == raw
     for at in range(0, len(whole), 7):
-        if at == 1:
-            continue
         damaged = bytearray(whole)
         damaged[at] ^= 16
         with pytest.raises(BlockError):
@@ -75,8 +74,6 @@ def test_damage_is_noticed():
 @pytest.mark.usefixtures("way")
 def test_no_more_is_unfolded_than_there_may_be():
     bomb = zlib.compress(bytes(2**28), 9)
-    import tracemalloc
-
     tracemalloc.start()
     with pytest.raises(BlockError, match="more than 3072"):
         inflate(bomb, 3072)
