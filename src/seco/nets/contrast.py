@@ -20,6 +20,7 @@ from torch.nn import functional
 from seco.errors import ConfigError
 from seco.nets.batchnorm import SharedStatistics
 from seco.nets.compiled import Compile, Compiled
+from seco.nets.depthwise import train_depthwise_in_fp32
 from seco.nets.grouped import GroupedNorms
 from seco.nets.heads import projection_head
 from seco.nets.phases import KEYS, LOSS, QUERY, Phases
@@ -125,6 +126,7 @@ class MomentumContrast(nn.Module):
             for i, h in enumerate(plan.heads)
         }
         multiply_small_maps(backbone)
+        train_depthwise_in_fp32(backbone)
         self.query = nn.ModuleDict({"backbone": backbone, "heads": nn.ModuleDict(heads)})
         # Nothing asks its gradient: it runs without, and no optimiser has it. It could do without the flag but for autocast,
         # which remembers the bf16 copy of a weight from pass to pass of a step only where the flag is set.

@@ -22,8 +22,9 @@ from jaxtyping import Float32, Integer
 from seco.data.dataset import Dataset
 from seco.data.tier import TrainingTier
 from seco.errors import TaskError
-from seco.nets.encoder import FeatureExtractor
+from seco.nets.encoder import Encoder, FeatureExtractor
 from seco.nets.feed import Normalise
+from seco.nets.small_maps import multiply_small_maps
 from seco.probes.options import PAPER, STRICT, EvaluationOptions
 from seco.runs import cache_folder, progress, write_atomic
 from seco.sensors.bands import match
@@ -79,6 +80,8 @@ class FeatureStore:
         picked = match(dataset.meta.bands, encoder.spec.bands)
         self.tier: TrainingTier = dataset.training([dataset.meta.bands[i].name for i in picked])
         self.altered = altered
+        if isinstance(encoder, Encoder):
+            multiply_small_maps(encoder.net["backbone"])  # the same sums in another order
         made_of = [STORE_VERSION, self.encoder_fingerprint, self.tier.fingerprint, self.normalise, self.size]
         if altered is not None:
             made_of.append(altered.name)
