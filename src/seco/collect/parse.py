@@ -40,7 +40,7 @@ _AFTER_DATATAKE = re.compile(r"_N\d\d\.\d\d$")
 _UNPRINTED = re.compile(r"[\x00-\x20]")
 _ANY_MASK = MaskRule()
 _OF_GRIDS = ("proj:shape", "proj:transform")
-_OF_ITS_OWN = (
+OF_ITS_OWN = (
     "href",
     "proj:shape",
     "proj:transform",
@@ -57,6 +57,16 @@ _MAX_PATTERNS = 50_000
 _DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
 _MAX_HREF = 4096
 _MAX_VERTICES = 10_000
+
+
+class Alike(dict[str, Any]):
+    """Fields of an asset whose maker knows that many others have the same, but for those of `OF_ITS_OWN`.
+
+    Attributes:
+        mark: the same for all that have the same; None where that is not known.
+    """
+
+    mark: str | None = None
 
 
 class UnusableItemError(CatalogError):
@@ -276,7 +286,8 @@ def _assets(
         raise ItemFault("no assets")
     properties: Mapping[str, Any] = item["properties"]
     wanted = (*bands, *mask.bands)
-    grids: dict[tuple[float, str], Grid] = {}
+    grids: dict[tuple[float, int, int], Grid] = {}
+    alike: dict[tuple[float, str], Grid] = {}
     best: dict[str, tuple[tuple[bool, float, str], Asset]] = {}
     for key, fields in given.items():
         if (
@@ -290,10 +301,14 @@ def _assets(
             continue
         gsd = _GSD_M[pattern["band"]]
         # Bands of one resolution have one grid.
-        place = gsd, repr([fields.get(n) for n in _OF_GRIDS])
-        if place not in grids:
-            grids[place] = grid_of(gsd, fields, properties, tile=tile, epsg=epsg, own=own)
-        grid = grids[place]
+        told = [fields.get(n) for n in _OF_GRIDS]
+        mine = gsd, id(told[0]), id(told[1])
+        if mine not in grids:
+            place = gsd, repr(told)
+            if place not in alike:
+                alike[place] = grid_of(gsd, fields, properties, tile=tile, epsg=epsg, own=own)
+            grids[mine] = alike[place]
+        grid = grids[mine]
         asset = Asset(
             **pattern, href=_address(fields["href"], base), pixel_m=grid.transform[0], shape=grid.shape,
             transform=grid.transform, warp=grid.warp,
@@ -309,7 +324,8 @@ def _assets(
     if not masks and mask.is_needed:
         raise ItemFault("mask missing", mask.name)
     found = {b: best[b][1] for b in (*bands, *masks)}
-    if len({tuple(round(v) for v in a.bounds_m) for a in found.values()}) > 1:
+    grids_of = {(a.shape, a.transform): a for a in found.values()}
+    if len({tuple(round(v) for v in a.bounds_m) for a in grids_of.values()}) > 1:
         raise ItemFault("rasters of different extent")
     return found
 
@@ -318,7 +334,10 @@ def _pattern_of(
     key: str, fields: Mapping[str, Any], wanted: tuple[str, ...], *, mask: MaskRule, offset: float | None
 ) -> dict[str, Any] | None:
     """Return all of an asset but address and grid, which differ from scene to scene; None where it is not wanted."""
-    mark = (key, repr([f for f in fields.items() if f[0] not in _OF_ITS_OWN]), wanted, mask, offset)
+    text = fields.mark if isinstance(fields, Alike) else None
+    if text is None:
+        text = repr([f for f in fields.items() if f[0] not in OF_ITS_OWN])
+    mark = (key, text, wanted, mask, offset)
     if mark not in _PATTERNS:
         if len(_PATTERNS) >= _MAX_PATTERNS:
             _PATTERNS.clear()
