@@ -77,7 +77,10 @@ def plan_places(
     by_grid: dict[str, list[Scene]] = {}
     for scene in usable:
         by_grid.setdefault(scene.grid, []).append(scene)
-    offers = [_offer(places, slots, by_grid[grid], settings) for grid in sorted(by_grid)]
+    # Many places share their days.
+    known = {id(s): [(t.first.toordinal(), t.last.toordinal(), t.target.toordinal()) for t in s] for s in slots}
+    days = np.array([known[id(s)] for s in slots]).reshape(len(places), settings.seasons, 3)
+    offers = [_offer(places, days, by_grid[grid], settings) for grid in sorted(by_grid)]
     turns = range(len(places)) if orders is None else orders
     return [
         _plan(place, turn=int(turns[i]), row=i, slots=slots[i], offers=offers, settings=settings)
@@ -147,9 +150,8 @@ def snapped(
     return east, north, west, upper
 
 
-def _offer(
-    places: Sequence[Place], slots: Sequence[tuple[Slot, ...]], scenes: list[Scene], settings: Collect
-) -> _Offer:
+def _offer(places: Sequence[Place], at: np.ndarray, scenes: list[Scene], settings: Collect) -> _Offer:
+    """Return what a grid's scenes can do for places whose seasons have a first, a last and a best day."""
     one = scenes[0]
     lon, lat = np.array([p.lon for p in places]), np.array([p.lat for p in places])
     east, north, west, upper = snapped(lon, lat, one, settings.size)
@@ -159,9 +161,6 @@ def _offer(
     depth = np.minimum.reduce([west - left, right - west - edge, top - upper, upper - edge - bottom])
     holds = reaches & (depth >= 0)
     days = np.array([s.day.toordinal() for s in scenes])
-    at = np.array(
-        [[(t.first.toordinal(), t.last.toordinal(), t.target.toordinal()) for t in s] for s in slots]
-    )
     able = holds if settings.edge == "whole" else reaches
     rows = np.flatnonzero(able)
     first, last = at[rows, :, 0, None], at[rows, :, 1, None]
