@@ -133,7 +133,9 @@ def _part(wanted: Wanted, items: Iterable[Item], dropped: Counter[str]) -> _Part
     scenes = list(scenes_of(items, wanted, dropped))
     boxes = map(tuple, shapely.bounds([s.footprint for s in scenes]).tolist())
     lines = scenes_to_lines(scenes)
-    return _Part(found=[(s.grid, b, n) for s, b, n in zip(scenes, boxes, lines, strict=True)], dropped=dropped)
+    return _Part(
+        found=[(s.grid, b, n) for s, b, n in zip(scenes, boxes, lines, strict=True)], dropped=dropped
+    )
 
 
 def _near_only(items: Iterator[Item], near: Near) -> Iterator[Item]:

@@ -78,7 +78,9 @@ def plan_places(
     for scene in usable:
         by_grid.setdefault(scene.grid, []).append(scene)
     # Many places share their days.
-    known = {id(s): [(t.first.toordinal(), t.last.toordinal(), t.target.toordinal()) for t in s] for s in slots}
+    known = {
+        id(s): [(t.first.toordinal(), t.last.toordinal(), t.target.toordinal()) for t in s] for s in slots
+    }
     days = np.array([known[id(s)] for s in slots]).reshape(len(places), settings.seasons, 3)
     offers = [_offer(places, days, by_grid[grid], settings) for grid in sorted(by_grid)]
     turns = range(len(places)) if orders is None else orders

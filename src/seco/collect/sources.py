@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import shapely
 
+from seco.collect.assets import OF_ITS_OWN, Alike
 from seco.collect.catalogs import Catalog
-from seco.collect.parse import OF_ITS_OWN, Alike
 from seco.collect.plan import CLOUDY, OTHER_DAYS
 from seco.collect.settings import Collect
 from seco.errors import CatalogError

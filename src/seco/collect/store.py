@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,15 @@ _FIELDS = tuple(
 )
 _OF_KIND = ("band", "dtype", "nodata", "scale", "offset", "media_type", "meaning")
 _OF_GRID = ("pixel_m", "shape", "transform", "warp")
+_kind, _grid = attrgetter(*_OF_KIND), attrgetter(*_OF_GRID)
 
 
 def scenes_to_lines(scenes: Sequence[Scene]) -> list[str]:
     """Return each scene as two JSON texts with a tab between: what a plan needs, and all assets."""
     # shapely's own hexadecimal is five to ten times as slow.
     footprints, seen = (
-        [w.hex() for w in shapely.to_wkb(g)] for g in (np.array([s.footprint for s in scenes]), seen_m(scenes))
+        [w.hex() for w in shapely.to_wkb(g)]
+        for g in (np.array([s.footprint for s in scenes]), seen_m(scenes))
     )
     lines = []
     for scene, footprint, what in zip(scenes, footprints, seen, strict=True):
@@ -78,9 +81,8 @@ def _assets_to_text(assets: Iterable[Asset]) -> str:
     on = []
     for asset in assets:
         hrefs.append(asset.href)
-        kinds.append(_kind_text(*(getattr(asset, n) for n in _OF_KIND)))
-        grid = asset.pixel_m, asset.shape, asset.transform, asset.warp
-        on.append(grids.setdefault(grid, len(grids)))
+        kinds.append(_kind_text(*_kind(asset)))
+        on.append(grids.setdefault(_grid(asset), len(grids)))
     rows = [(*g[:3], dataclasses.asdict(g[3]) if g[3] else None) for g in grids]
     return f'{{"href": {json.dumps(hrefs)}, "grids": {json.dumps(rows)}, "on": {on}, "kinds": [{", ".join(kinds)}]}}'
 
