@@ -217,12 +217,13 @@ def _rows(batch: Any) -> list[dict[str, Any]]:
     """Return rows as Python has them; what all assets of a name have alike is made once and not once a row."""
     import pyarrow as pa
 
-    at = batch.schema.get_field_index("assets")
-    if not batch.num_rows or not all(pa.types.is_struct(a.type) for a in batch.schema.field(at).type):
-        return batch.to_pylist()  # type: ignore[no-any-return]
+    column = batch["assets"]
+    usual = pa.types.is_struct(column.type) and all(pa.types.is_struct(a.type) for a in column.type)
+    if not usual or column.null_count:
+        return batch.to_pylist()
     rows = batch.drop_columns(["assets"]).to_pylist()
     assets: list[dict[str, Any]] = [{} for _ in rows]
-    column, known = batch["assets"], []  # type: ignore[var-annotated]
+    known: list[tuple[Any, list[Any]]] = []
     for name, one in zip((a.name for a in column.type), column.flatten(), strict=True):
         present = np.flatnonzero(np.asarray(one.is_valid()))
         given = one.take(pa.array(present)) if len(present) < len(rows) else one
