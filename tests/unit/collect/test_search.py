@@ -385,7 +385,7 @@ def test_assets_that_are_alike_are_read_as_those_that_are_not():
         {"id": f"i{i}", "assets": {
             "red": {"href": f"r{i}", "title": "Red", "roles": ["data"], "proj:shape": [5, 5 + i], "nodata": None},
             "blue": {"href": f"b{i}", "title": f"Blue {i % 2}", "roles": ["data"], "proj:shape": [5, 5 + i], "nodata": 0},
-            "scl": None if i % 3 else {"href": f"s{i}", "title": "Classes", "roles": None, "proj:shape": [3, i], "nodata": 0},
+            "scl": None if i % 3 else {"href": f"s{i}", "title": "SCL", "roles": None, "proj:shape": [3, i], "nodata": 0},
         }}
         for i in range(7)
     ]  # fmt: skip
