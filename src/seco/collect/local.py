@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import shapely
 
 from seco.collect.catalogs import Catalog
 from seco.collect.model import Scene
@@ -17,12 +19,14 @@ from seco.collect.parse import UnusableItemError, parse_item
 from seco.collect.plan import seen_m, unfit
 from seco.collect.settings import Collect
 from seco.collect.sources import Item, Near, file_items, parquet_items, parquet_parts
-from seco.collect.store import SceneStore, Spool, scene_to_line
+from seco.collect.store import SceneStore, Spool, scenes_to_lines
 from seco.planet.workers import in_order, num_cores
 from seco.runs import progress
 
 COLLECTION, BLIND = "of another collection", "footprint outside its own raster"
 _ROWS_FOR_PROCESSES = 50_000
+_TOGETHER = 1_000
+"""Scenes whose outlines are projected at once."""
 
 Box = tuple[float, float, float, float]
 
@@ -42,15 +46,16 @@ class Wanted:
     bands: tuple[str, ...]
 
 
-def unsuitable(scene: Scene, settings: Collect, collection: str | None) -> str | None:
-    """Return why a scene does not answer the question, whatever the server was asked; None where it does."""
-    if collection is not None and scene.collection != collection:
-        return COLLECTION
-    return unfit(scene, settings) or (BLIND if seen_m(scene).is_empty else None)
-
-
 def scenes_of(items: Iterable[Item], wanted: Wanted, dropped: Counter[str]) -> Iterator[Scene]:
-    """Yield the scenes of items that are wanted; count the others by reason."""
+    """Yield the scenes of items that are wanted, whatever the server was asked; count the others by reason."""
+    parsed = _parsed(items, wanted, dropped)
+    while some := list(itertools.islice(parsed, _TOGETHER)):
+        blind = shapely.is_empty(seen_m(some))
+        dropped.update({BLIND: int(blind.sum())} if blind.any() else {})
+        yield from (s for s, is_blind in zip(some, blind, strict=True) if not is_blind)
+
+
+def _parsed(items: Iterable[Item], wanted: Wanted, dropped: Counter[str]) -> Iterator[Scene]:
     catalog, mask = wanted.catalog, wanted.settings.mask_rule
     for item, base in items:
         try:
@@ -65,11 +70,12 @@ def scenes_of(items: Iterable[Item], wanted: Wanted, dropped: Counter[str]) -> I
         except UnusableItemError as err:
             dropped[err.reason] += 1
             continue
-        reason = unsuitable(scene, wanted.settings, catalog.collection)
-        if reason is None:
-            yield scene
-        else:
+        if catalog.collection is not None and scene.collection != catalog.collection:
+            dropped[COLLECTION] += 1
+        elif (reason := unfit(scene, wanted.settings)) is not None:
             dropped[reason] += 1
+        else:
+            yield scene
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,8 +130,12 @@ def _parquet_part(wanted: Wanted, near: Near, part: tuple[int, ...]) -> _Part:
 
 
 def _part(wanted: Wanted, items: Iterable[Item], dropped: Counter[str]) -> _Part:
-    scenes = scenes_of(items, wanted, dropped)
-    return _Part(found=[(s.grid, s.footprint.bounds, scene_to_line(s)) for s in scenes], dropped=dropped)
+    scenes = list(scenes_of(items, wanted, dropped))
+    boxes = map(tuple, shapely.bounds([s.footprint for s in scenes]).tolist())
+    lines = scenes_to_lines(scenes)
+    return _Part(
+        found=[(s.grid, b, n) for s, b, n in zip(scenes, boxes, lines, strict=True)], dropped=dropped
+    )
 
 
 def _near_only(items: Iterator[Item], near: Near) -> Iterator[Item]:

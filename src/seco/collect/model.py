@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -172,19 +171,19 @@ class Asset:
 
 
 class LaterAssets(Mapping[str, Asset]):
-    """Assets as JSON that is read when one is asked for: a plan needs one raster of a scene, and most scenes nothing more.
+    """Assets that are made when one is asked for: a plan needs one raster of a scene, and most scenes nothing more.
 
     Args:
-        text: JSON of `Asset.to_json` of all assets.
+        make: makes all of them.
         finest: the one of the finest pixels.
     """
 
-    def __init__(self, text: str, finest: Asset) -> None:
-        self._text, self.finest = text, finest
+    def __init__(self, make: Callable[[], Sequence[Asset]], finest: Asset) -> None:
+        self._make, self.finest = make, finest
 
     @cached_property
     def _assets(self) -> dict[str, Asset]:
-        return {a["band"]: Asset.from_json(a) for a in json.loads(self._text)}
+        return {a.band: a for a in self._make()}
 
     def __getitem__(self, band: str) -> Asset:
         return self._assets[band]

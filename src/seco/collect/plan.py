@@ -77,7 +77,12 @@ def plan_places(
     by_grid: dict[str, list[Scene]] = {}
     for scene in usable:
         by_grid.setdefault(scene.grid, []).append(scene)
-    offers = [_offer(places, slots, by_grid[grid], settings) for grid in sorted(by_grid)]
+    # Many places share their days.
+    known = {
+        id(s): [(t.first.toordinal(), t.last.toordinal(), t.target.toordinal()) for t in s] for s in slots
+    }
+    days = np.array([known[id(s)] for s in slots]).reshape(len(places), settings.seasons, 3)
+    offers = [_offer(places, days, by_grid[grid], settings) for grid in sorted(by_grid)]
     turns = range(len(places)) if orders is None else orders
     return [
         _plan(place, turn=int(turns[i]), row=i, slots=slots[i], offers=offers, settings=settings)
@@ -147,9 +152,8 @@ def snapped(
     return east, north, west, upper
 
 
-def _offer(
-    places: Sequence[Place], slots: Sequence[tuple[Slot, ...]], scenes: list[Scene], settings: Collect
-) -> _Offer:
+def _offer(places: Sequence[Place], at: np.ndarray, scenes: list[Scene], settings: Collect) -> _Offer:
+    """Return what a grid's scenes can do for places whose seasons have a first, a last and a best day."""
     one = scenes[0]
     lon, lat = np.array([p.lon for p in places]), np.array([p.lat for p in places])
     east, north, west, upper = snapped(lon, lat, one, settings.size)
@@ -159,9 +163,6 @@ def _offer(
     depth = np.minimum.reduce([west - left, right - west - edge, top - upper, upper - edge - bottom])
     holds = reaches & (depth >= 0)
     days = np.array([s.day.toordinal() for s in scenes])
-    at = np.array(
-        [[(t.first.toordinal(), t.last.toordinal(), t.target.toordinal()) for t in s] for s in slots]
-    )
     able = holds if settings.edge == "whole" else reaches
     rows = np.flatnonzero(able)
     first, last = at[rows, :, 0, None], at[rows, :, 1, None]
@@ -204,8 +205,8 @@ def _coverage(
     if not len(asked):
         return share
     outlines = np.empty(len(scenes), dtype=object)
-    for used in np.unique(scene[asked]):
-        outlines[used] = seen_m(scenes[used])
+    used = np.unique(scene[asked])
+    outlines[used] = seen_m([scenes[i] for i in used])
     shapely.prepare(outlines)
     here, of = place[asked], outlines[scene[asked]]
     windows = shapely.box(west[here], upper[here] - edge, west[here] + edge, upper[here])
@@ -223,31 +224,41 @@ _SEEN: WeakKeyDictionary[Scene, shapely.Geometry] = WeakKeyDictionary()
 """Outlines of scenes that somebody holds: neighbouring groups of places ask for the same ones."""
 
 
-def seen_m(scene: Scene) -> shapely.Geometry:
-    """Return what a scene saw in its own CRS, clipped to its raster.
+def seen_m(scenes: Sequence[Scene]) -> np.ndarray:
+    """Return what each scene saw in its own CRS, clipped to its raster: an array of geometries.
 
     Catalogues make outlines from rasters: straight edges are straight on the raster, not in longitude and latitude,
     where they would be off by hundreds of metres in the middle. So corners are projected and joined anew.
     """
-    if scene.seen is not None:
-        return scene.seen
-    if scene not in _SEEN:
-        _SEEN[scene] = _seen_m(scene)
-    return _SEEN[scene]
+    for scene in scenes:
+        if scene.seen is not None:
+            _SEEN[scene] = scene.seen
+    unknown = [s for s in scenes if s not in _SEEN]
+    if unknown:
+        boxes = shapely.box(*np.array([s.finest.bounds_m for s in unknown]).T)
+        zones = np.array([0 if _fills(s) else s.epsg for s in unknown])
+        for epsg in np.unique(zones[zones > 0]):
+            of = np.flatnonzero(zones == epsg)
+            outlines = _projected(np.array([unknown[i].footprint for i in of]), int(epsg))
+            boxes[of] = shapely.intersection(outlines, boxes[of])
+        _SEEN.update(zip(unknown, boxes, strict=True))
+    found = np.empty(len(scenes), dtype=object)
+    found[:] = [_SEEN[s] for s in scenes]
+    return found
 
 
-def _seen_m(scene: Scene) -> shapely.Geometry:
-    box = shapely.box(*scene.finest.bounds_m)
-    if _fills(scene):
-        return box
+def _projected(outlines: np.ndarray, epsg: int) -> np.ndarray:
+    """Return outlines in a UTM zone; those with a corner that has no place there are empty."""
 
     def project(points: np.ndarray) -> np.ndarray:
-        return np.stack(to_utm(scene.epsg, points[:, 0], points[:, 1]), axis=1)
+        return np.stack(to_utm(epsg, points[:, 0], points[:, 1]), axis=1)
 
-    outline = shapely.transform(scene.footprint, project)
-    if not np.isfinite(shapely.get_coordinates(outline)).all():
-        return shapely.Polygon()
-    return shapely.intersection(outline if outline.is_valid else shapely.make_valid(outline), box)
+    projected = shapely.transform(outlines, project)
+    points, of = shapely.get_coordinates(projected, return_index=True)
+    projected[np.unique(of[~np.isfinite(points).all(axis=1)])] = shapely.Polygon()
+    bad = np.flatnonzero(~shapely.is_valid(projected))
+    projected[bad] = shapely.make_valid(projected[bad])
+    return projected
 
 
 def _plan(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from seco.collect.catalogs import Catalog
 from seco.collect.dates import in_order
 from seco.collect.model import Place, PlacePlan
 from seco.collect.plan import POLAR, plan_places
-from seco.collect.search import Search, group_places
+from seco.collect.search import Group, Search, group_places
 from seco.collect.settings import Collect
 from seco.errors import DatasetError
 from seco.planet.catalogue.points import read_points
@@ -110,6 +111,17 @@ class Survey:
         return dataclasses.asdict(self)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Brief:
+    """What a survey needs of a plan."""
+
+    order: int
+    is_whole: bool
+    reason: str | None
+    tile: str | None
+    scenes: tuple[str, ...]
+
+
 class Planner:
     """Plans a collection wave by wave.
 
@@ -128,6 +140,7 @@ class Planner:
         self.settings, self.catalog = settings, catalog
         self.places = list(places) if settings.num_places is None else in_order(places, seed=settings.seed)
         self.search = Search(catalog, settings, folder)
+        self._costs: dict[str | None, np.ndarray] = {}
         self._order = {p.index: i for i, p in enumerate(self.places)}
         # Searched are boxes of all places, so that a later wave need not search the same ground again.
         self._groups = {g.key: g for g in group_places(self.places, size_px=settings.size)[0]}
@@ -155,9 +168,8 @@ class Planner:
         searched = [self._groups[g.key] for g in groups]
         # A file is read as a whole whatever is wanted of it, so it is read once for all.
         self.search.prepare(searched if self.catalog.kind == "api" else list(self._groups.values()))
-        for group, whole in zip(groups, searched, strict=True):
-            orders = [self._order[p.index] for p in group.places]
-            yield from plan_places(group.places, self.search.scenes(whole), self.settings, orders=orders)
+        for group in groups:
+            yield from self._of_group(group)
 
     def in_turn(self, wave: Sequence[Place]) -> Iterator[PlacePlan]:
         """Yield the plans of a wave in the order in which places are taken.
@@ -165,50 +177,76 @@ class Planner:
         The first places, as many as are asked for, are all needed whatever becomes of each: they come tile by tile, so that
         a scene's header is read once and its patches share blocks. The others stand in for those that fail, in their turn.
         """
-        plans = self.plans(wave)
         wanted = self.settings.num_places
         if wanted is None:
-            yield from plans
+            yield from self.plans(wave)
             return
-        turns = sorted(plans, key=lambda p: p.order)
-        yield from sorted((p for p in turns if p.order < wanted), key=lambda p: (p.tile or "", p.order))
-        yield from (p for p in turns if p.order >= wanted)
+        # A plan holds on to its candidates' scenes, which for a wave around the globe would be gigabytes: of all plans only
+        # the tile is kept, and each is made again, alone, when its turn comes. It depends on no other place.
+        tiles = {p.order: p.tile or "" for p in self.plans(wave)}
+        at = {self._order[p.index]: p for p in wave}
+        needed = sorted((tile, order) for order, tile in tiles.items() if order < wanted)
+        for _, run in itertools.groupby(needed, key=lambda t: t[0]):
+            yield from sorted(self._again([at[order] for _, order in run]), key=lambda p: p.order)
+        for order in sorted(o for o in tiles if o >= wanted):
+            yield from self._again([at[order]])
+
+    def _again(self, places: Sequence[Place]) -> Iterator[PlacePlan]:
+        """Plan places whose scenes were searched for already."""
+        groups, polar = group_places(places, size_px=self.settings.size)
+        for place in polar:
+            yield PlacePlan(place=place, order=self._order[place.index], reason=POLAR)
+        for group in groups:
+            yield from self._of_group(group)
+
+    def _of_group(self, group: Group) -> list[PlacePlan]:
+        orders = [self._order[p.index] for p in group.places]
+        return plan_places(
+            group.places, self.search.scenes(self._groups[group.key]), self.settings, orders=orders
+        )
 
     def survey(self) -> Survey:
         """Plan all that will be needed if every pixel is as its metadata say, and count."""
         wanted = self.settings.num_places
         reasons: Counter[str] = Counter()
         scenes: set[str] = set()
-        cost_of: dict[str, np.ndarray] = {}
+        tiles: set[str | None] = set()
         num_places = planned = whole = 0
         cost = np.zeros(3)
         for wave in self.waves():
+            briefs = map(self._brief, self.plans(wave))  # and not plans, whose scenes would fill the memory
             # By turn, since of a wave no more are taken than are needed.
-            for plan in sorted(self.plans(wave), key=lambda p: p.order) if wanted else self.plans(wave):
+            for brief in sorted(briefs, key=lambda b: b.order) if wanted else briefs:
                 if wanted is not None and self._enough(planned, whole):
                     break
                 num_places += 1
-                whole += plan.is_whole
-                if plan.reason is not None:
-                    reasons[plan.reason] += 1
+                whole += brief.is_whole
+                if brief.reason is not None:
+                    reasons[brief.reason] += 1
                     continue
                 planned += 1
-                firsts = [s.candidates[0] for s in plan.seasons if s.candidates]
-                scenes.update(c.scene.id for c in firsts)
-                # Scenes of a grid have rasters of the same sizes.
-                if firsts and plan.tile not in cost_of:
-                    cost_of[str(plan.tile)] = self._cost_of(firsts[0].scene.assets)
-                cost += len(firsts) * cost_of.get(str(plan.tile), np.zeros(3))
+                scenes.update(brief.scenes)
+                tiles.add(brief.tile)
+                cost += len(brief.scenes) * self._costs[brief.tile]
             if wanted is not None and self._enough(planned, whole):
                 break
         per_scene = len(self.search.bands) + 1
         return Survey(
             num_places=num_places, num_planned=planned, num_whole=whole, reasons=dict(reasons.most_common()),
-            num_patches=int(cost[0]), num_scenes=len(scenes), num_tiles=len(cost_of),
+            num_patches=int(cost[0]), num_scenes=len(scenes), num_tiles=len(tiles),
             num_found=self.search.num_scenes, num_searched=self.search.num_answers,
             dropped=dict(self.search.dropped.most_common()),
             requests=int(cost[0] * per_scene + len(scenes) * per_scene),
             fetched_bytes=int(cost[1]), pixel_bytes=int(cost[2]),
+        )  # fmt: skip
+
+    def _brief(self, plan: PlacePlan) -> _Brief:
+        firsts = [s.candidates[0].scene for s in plan.seasons if s.candidates]
+        if firsts and plan.tile not in self._costs:
+            # Scenes of a grid have rasters of the same sizes.
+            self._costs[plan.tile] = self._cost_of(firsts[0].assets)
+        return _Brief(
+            order=plan.order, is_whole=plan.is_whole, reason=plan.reason, tile=plan.tile, scenes=tuple(s.id for s in firsts)
         )  # fmt: skip
 
     def _enough(self, planned: int, whole: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import shapely
 
+from seco.collect.assets import OF_ITS_OWN, Alike
 from seco.collect.catalogs import Catalog
 from seco.collect.plan import CLOUDY, OTHER_DAYS
 from seco.collect.settings import Collect
@@ -109,7 +111,7 @@ def parquet_items(
         path = Path(catalog.url).resolve()
         columns = _columns(file.schema_arrow, path)
         for batch in file.iter_batches(_BATCH_ROWS, row_groups=part, columns=columns):
-            for row in _wanted_rows(batch, settings, dropped, near).to_pylist():
+            for row in _rows(_wanted_rows(batch, settings, dropped, near)):
                 yield _item_of_row(row), str(path)
 
 
@@ -211,18 +213,72 @@ def _keep(batch: Any, mask: Any, reason: str, dropped: Counter[str]) -> Any:
     return kept
 
 
+def _rows(batch: Any) -> list[dict[str, Any]]:
+    """Return rows as Python has them; what all assets of a name have alike is made once and not once a row."""
+    import pyarrow as pa
+
+    column = batch["assets"]
+    usual = pa.types.is_struct(column.type) and all(pa.types.is_struct(a.type) for a in column.type)
+    if not usual or column.null_count:
+        return batch.to_pylist()
+    rows = batch.drop_columns(["assets"]).to_pylist()
+    assets: list[dict[str, Any]] = [{} for _ in rows]
+    known: list[tuple[Any, list[Any]]] = []
+    for name, one in zip((a.name for a in column.type), column.flatten(), strict=True):
+        present = np.flatnonzero(np.asarray(one.is_valid()))
+        given = one.take(pa.array(present)) if len(present) < len(rows) else one
+        for i, fields in zip(present.tolist(), _assets_of(given, known), strict=True):
+            assets[i][name] = fields
+    return [{**row, "assets": a} for row, a in zip(rows, assets, strict=True)]
+
+
+def _assets_of(column: Any, known: list[tuple[Any, list[Any]]]) -> list[Alike]:
+    """Return assets of one name, none of them null; columns that other names have too are in `known`."""
+    import pyarrow as pa
+
+    if not len(column):
+        return []
+    first = pa.array(np.zeros(len(column), np.int64))
+    common: dict[str, Any] = {}
+    own: list[tuple[str, list[Any]]] = []
+    is_alike = True
+    for field, values in zip(column.type, column.flatten(), strict=True):
+        if field.name not in OF_ITS_OWN and values.equals(values.take(first)):
+            common[field.name] = values[0].as_py()
+            continue
+        is_alike &= field.name in OF_ITS_OWN
+        made = next((v for other, v in known if other.equals(values)), None)
+        if made is None:
+            made = values.to_pylist()
+            if field.name != "href":
+                known.append((values, made))
+        own.append((field.name, made))
+    common = {k: v for k, v in common.items() if v is not None}
+    mark = sys.intern(repr(common)) if is_alike else None
+    assets = []
+    for i in range(len(column)):
+        fields = Alike(common)
+        fields.mark = mark
+        for name, values in own:
+            if values[i] is not None:
+                fields[name] = values[i]
+        assets.append(fields)
+    return assets
+
+
 def _item_of_row(row: Mapping[str, Any]) -> Any:
     try:
         geometry: Any = shapely.from_wkb(row["geometry"])
     except (TypeError, shapely.errors.ShapelyError):
         geometry = None  # counted as an item without footprint
     given = row["assets"]
-    assets = {k: _given(a) for k, a in given.items() if a} if isinstance(given, dict) else given
+    if isinstance(given, dict):
+        given = {k: a if isinstance(a, Alike) else _given(a) for k, a in given.items() if a}
     return {
         "id": row["id"],
         "collection": row.get("collection"),
         "geometry": geometry,
-        "assets": assets,
+        "assets": given,
         "properties": {k: v for k, v in row.items() if k not in _TOP and v is not None},
     }
 

@@ -11,10 +11,12 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import shapely
 
 from seco.collect.model import Asset, LaterAssets, Scene
@@ -22,40 +24,83 @@ from seco.collect.plan import seen_m
 from seco.errors import CatalogError, DatasetError
 from seco.runs import write_atomic, write_json
 
-VERSION = 3
+VERSION = 4
 _INFO = "search.json"
 
 
 _FIELDS = tuple(
     f.name for f in dataclasses.fields(Scene) if f.name not in ("datetime", "footprint", "seen", "assets")
 )
-_HEX = partial(shapely.to_wkb, hex=True)
+_OF_KIND = ("band", "dtype", "nodata", "scale", "offset", "media_type", "meaning")
+_OF_GRID = ("pixel_m", "shape", "transform", "warp")
+_kind, _grid = attrgetter(*_OF_KIND), attrgetter(*_OF_GRID)
 
 
-def scene_to_line(scene: Scene) -> str:
-    """Return a scene as two JSON texts with a tab between: what a plan needs, and all assets."""
-    head = {
-        **{name: getattr(scene, name) for name in _FIELDS},
-        "datetime": scene.datetime.isoformat(),
-        "footprint": _HEX(scene.footprint),
-        "seen": _HEX(seen_m(scene)),
-        "finest": scene.finest.to_json(),
-    }
-    # JSON has no tabs but as spaces between its parts, and `dumps` writes none.
-    return f"{json.dumps(head)}\t{json.dumps([a.to_json() for a in scene.assets.values()])}"
-
-
-def scene_from_line(line: str) -> Scene:
-    """Build a scene from `scene_to_line`'s answer."""
-    head, assets = line.split("\t")
-    values = json.loads(head)
-    return Scene(
-        **{name: values[name] for name in _FIELDS},
-        datetime=dt.datetime.fromisoformat(values["datetime"]),
-        footprint=shapely.from_wkb(values["footprint"]),
-        seen=shapely.from_wkb(values["seen"]),
-        assets=LaterAssets(assets, Asset.from_json(values["finest"])),
+def scenes_to_lines(scenes: Sequence[Scene]) -> list[str]:
+    """Return each scene as two JSON texts with a tab between: what a plan needs, and all assets."""
+    # shapely's own hexadecimal is five to ten times as slow.
+    footprints, seen = (
+        [w.hex() for w in shapely.to_wkb(g)]
+        for g in (np.array([s.footprint for s in scenes]), seen_m(scenes))
     )
+    lines = []
+    for scene, footprint, what in zip(scenes, footprints, seen, strict=True):
+        head = {
+            **{name: getattr(scene, name) for name in _FIELDS},
+            "datetime": scene.datetime.isoformat(), "footprint": footprint, "seen": what,
+            "finest": scene.finest.to_json(),
+        }  # fmt: skip
+        # JSON has no tabs but as spaces between its parts, and `dumps` writes none.
+        lines.append(f"{json.dumps(head)}\t{_assets_to_text(scene.assets.values())}")
+    return lines
+
+
+def scenes_from_lines(lines: Sequence[str]) -> list[Scene]:
+    """Build scenes from `scenes_to_lines`'s answer."""
+    parts = [line.split("\t") for line in lines]
+    heads = [json.loads(head) for head, _ in parts]
+    footprints, seen = (
+        shapely.from_wkb([bytes.fromhex(h[name]) for h in heads]) for name in ("footprint", "seen")
+    )
+    return [
+        Scene(
+            **{name: head[name] for name in _FIELDS},
+            datetime=dt.datetime.fromisoformat(head["datetime"]),
+            footprint=footprint,
+            seen=what,
+            assets=LaterAssets(partial(_assets_from_text, assets), Asset.from_json(head["finest"])),
+        )
+        for (_, assets), head, footprint, what in zip(parts, heads, footprints, seen, strict=True)
+    ]
+
+
+def _assets_to_text(assets: Iterable[Asset]) -> str:
+    """Return assets as JSON, in which what many have alike is written (and made into text) once."""
+    hrefs, kinds = [], []
+    grids: dict[tuple[Any, ...], int] = {}
+    on = []
+    for asset in assets:
+        hrefs.append(asset.href)
+        kinds.append(_kind_text(*_kind(asset)))
+        on.append(grids.setdefault(_grid(asset), len(grids)))
+    rows = [(*g[:3], dataclasses.asdict(g[3]) if g[3] else None) for g in grids]
+    return f'{{"href": {json.dumps(hrefs)}, "grids": {json.dumps(rows)}, "on": {on}, "kinds": [{", ".join(kinds)}]}}'
+
+
+@lru_cache(maxsize=4096)
+def _kind_text(*values: Any) -> str:
+    kind = dict(zip(_OF_KIND, values, strict=True))
+    meaning = kind["meaning"]
+    return json.dumps({**kind, "meaning": meaning.to_json() if meaning else None})
+
+
+def _assets_from_text(text: str) -> list[Asset]:
+    told = json.loads(text)
+    grids = [dict(zip(_OF_GRID, g, strict=True)) for g in told["grids"]]
+    return [
+        Asset.from_json({**kind, **grids[i], "href": href})
+        for href, i, kind in zip(told["href"], told["on"], told["kinds"], strict=True)
+    ]
 
 
 class SceneStore:
@@ -84,7 +129,7 @@ class SceneStore:
 
     def write(self, group: str, scenes: Iterable[Scene], dropped: Counter[str]) -> int:
         """Keep what a search found, and how many items it dropped for which reason; return the number of scenes."""
-        return self.write_lines(group, [scene_to_line(s) for s in scenes], dropped)
+        return self.write_lines(group, scenes_to_lines(list(scenes)), dropped)
 
     def write_lines(self, group: str, lines: Sequence[str], dropped: Counter[str]) -> int:
         """Do as `write`, with scenes that are lines already."""
@@ -106,7 +151,7 @@ class SceneStore:
         """
         with self._damage(group):
             lines, dropped = self._lines(group)
-            return [scene_from_line(line) for line in lines], dropped
+            return scenes_from_lines(lines), dropped
 
     def read_lines(self, group: str) -> tuple[list[str], Counter[str]]:
         """Do as `read`, without making scenes of lines."""

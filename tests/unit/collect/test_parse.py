@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seco.collect.parse import SCL, UnusableItemError, parse_item
+from seco.collect.masks import SCL
+from seco.collect.parse import UnusableItemError, parse_item
 from seco.planet.catalogue.tiles import tile_from_id
 from seco.sensors.sentinel2 import BANDS
 

@@ -76,6 +76,19 @@ def test_places_that_are_needed_anyway_come_tile_by_tile(make, catalog, places, 
     assert [p.order for p in plans[12:]] == list(range(12, len(wave)))
 
 
+def test_plans_made_again_in_their_turn_are_the_plans(make, catalog, places, tmp_path):
+    one = planner(make, catalog, places, tmp_path, num_places=12, incomplete="keep")
+
+    def told(plan):
+        found = [[(c.rank, c.scene.id, c.coverage) for c in s.candidates] for s in plan.seasons]
+        return plan.place.id, plan.order, plan.tile, plan.window, plan.reason, found
+
+    (wave, *_) = one.waves()
+    at_once = {p.order: told(p) for p in one.plans(wave)}
+    assert {p.order: told(p) for p in one.in_turn(wave)} == at_once
+    assert any(t[-1] for t in at_once.values())
+
+
 def test_later_waves_search_nothing_again(make, catalog, places, tmp_path, fake_api):
     fake_api.items, fake_api.page = json.loads(catalog.read_text())["features"], 1000
     one = Planner(

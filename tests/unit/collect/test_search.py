@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from seco.collect import plan
+from seco.collect import plan, sources
 from seco.collect.catalogs import Limits, catalog_of
 from seco.collect.local import COLLECTION
 from seco.collect.search import Search, group_places, touching
@@ -377,3 +377,29 @@ def test_touching():
         1,
         2,
     ]  # as some write a scene across the date line
+
+
+def test_assets_that_are_alike_are_read_as_those_that_are_not():
+    """Whatever columns have in common, rows are what pyarrow makes of them, but for fields of nothing."""
+    rows = [
+        {"id": f"i{i}", "assets": {
+            "red": {"href": f"r{i}", "title": "Red", "roles": ["data"], "proj:shape": [5, 5 + i], "nodata": None},
+            "blue": {"href": f"b{i}", "title": f"Blue {i % 2}", "roles": ["data"], "proj:shape": [5, 5 + i], "nodata": 0},
+            "scl": None if i % 3 else {"href": f"s{i}", "title": "SCL", "roles": None, "proj:shape": [3, i], "nodata": 0},
+        }}
+        for i in range(7)
+    ]  # fmt: skip
+    (batch,) = pa.Table.from_pylist(rows).to_batches()
+    plain = [
+        {
+            "id": r["id"],
+            "assets": {k: {n: v for n, v in a.items() if v is not None} for k, a in r["assets"].items() if a},
+        }
+        for r in rows
+    ]
+    for some, wanted in ((batch, plain), (batch.slice(2, 4), plain[2:6]), (batch.slice(1, 0), [])):
+        found = sources._rows(some)
+        assert [{"id": r["id"], "assets": r["assets"]} for r in found] == wanted
+    red, blue = (sources._rows(batch)[0]["assets"][n] for n in ("red", "blue"))
+    assert red.mark is not None
+    assert blue.mark is None
