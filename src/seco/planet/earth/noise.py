@@ -7,6 +7,8 @@ window, a decimated window or single pixels are all one call, and two windows ag
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -102,7 +104,7 @@ def _lines(
 def _step(at: np.ndarray) -> int:
     """Return the step of evenly spaced pixels; 0 where they are not."""
     step = int(at[1] - at[0]) if len(at) > 1 else 1
-    return step if (np.diff(at) == step).all() else 0
+    return step if (at[1:] - at[:-1] == step).all() else 0
 
 
 def _lines_at(at: np.ndarray, step: int, period_px: int) -> tuple[np.ndarray, np.ndarray]:
@@ -126,15 +128,16 @@ def _any_lines(
 ) -> tuple[np.ndarray, np.ndarray]:
     cell = at // period_px
     if gaps == "none":
-        lines = np.arange(cell[0], cell[-1] + 2)
+        lines, place = np.arange(cell[0], cell[-1] + 2), cell - cell[0]
     else:
         used = np.unique(cell)
         lines = np.union1d(used, used + 1)
+        place = np.searchsorted(lines, cell)
     t = ((at - cell * period_px) + 0.5) / period_px
     # Smooth steps: a field without creases at the lattice lines.
     t = (t * t * (3.0 - 2.0 * t)).astype(np.float32)
     weights = np.zeros((len(at), len(lines)), np.float32)
-    line, place = np.arange(len(at)), np.searchsorted(lines, cell)
+    line = np.arange(len(at))
     weights[line, place] = 1.0 - t
     weights[line, place + 1] = t
     return lines, weights
@@ -170,18 +173,29 @@ def field(
 
 def _lattices(key: tuple[int, ...], rows: list[np.ndarray], cols: list[np.ndarray]) -> list[np.ndarray]:
     """Return `uniform(*key, octave, row, column)` of each octave's lattice; hashed together, since most are small."""
+    shapes = [(len(i), len(j)) for i, j in zip(rows, cols, strict=True)]
+    first = np.empty(sum(h for h, _ in shapes), np.uint64)
+    start = np.empty(sum(h * w for h, w in shapes), np.uint64)
+    part = np.empty(len(start), np.int64)
     with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
-        start = np.repeat(
-            np.array([_scrambled((*key, k)) for k in range(len(rows))], np.uint64), [len(i) for i in rows]
-        )
-        down = np.split(_mixed(start, np.concatenate(rows)), np.cumsum([len(i) for i in rows])[:-1])
-        start = np.concatenate([np.repeat(state, len(j)) for state, j in zip(down, cols, strict=True)])
-        part = np.concatenate([np.tile(j, len(i)) for i, j in zip(rows, cols, strict=True)])
-        values = _unit(_mixed(start, part))
-    ends = np.cumsum([len(i) * len(j) for i, j in zip(rows, cols, strict=True)])[:-1]
-    return [
-        flat.reshape(len(i), len(j)) for flat, i, j in zip(np.split(values, ends), rows, cols, strict=True)
-    ]
+        for k, state in enumerate(_pieces(first, [(h,) for h, _ in shapes])):
+            state[:] = _scrambled((*key, k))
+        down = _pieces(_mixed(first, np.concatenate(rows)), [(h, 1) for h, _ in shapes])
+        for wide, state in zip(_pieces(start, shapes), down, strict=True):
+            wide[:] = state
+        for wide, j in zip(_pieces(part, shapes), cols, strict=True):
+            wide[:] = j
+        return _pieces(_unit(_mixed(start, part)), shapes)
+
+
+def _pieces(flat: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """Cut a flat array into arrays of these shapes, without copying."""
+    out, begin = [], 0
+    for shape in shapes:
+        end = begin + math.prod(shape)
+        out.append(flat[begin:end].reshape(shape))
+        begin = end
+    return out
 
 
 def even(values: Float32[np.ndarray, ...], *, octaves: int, gain: float = 0.5) -> Float32[np.ndarray, ...]:
@@ -239,16 +253,17 @@ class Cells:
         )
         sx, sy = (self.x - origin[0]).astype(np.float32), (self.y - origin[1]).astype(np.float32)
         row = np.floor((y + np.float32(origin[1] - int(i[0]) * size_px)) / np.float32(size_px)).astype(
-            np.int32
+            np.intp
         )
         col = np.floor((x + np.float32(origin[0] - int(j[0]) * size_px)) / np.float32(size_px)).astype(
-            np.int32
+            np.intp
         )
         own = row * len(j) + col
         near = np.full(x.shape, np.inf, np.float32)
         second = near.copy()
-        self.index = np.zeros(x.shape, np.int32)
-        self.beyond = np.zeros(x.shape, np.int32)
+        # Numbers of the width that NumPy looks up by: it takes a fifth of the time with them.
+        self.index = np.zeros(x.shape, np.intp)
+        self.beyond = np.zeros(x.shape, np.intp)
         for di in (-1, 0, 1):
             for dj in (-1, 0, 1):
                 site = own + (di * len(j) + dj)

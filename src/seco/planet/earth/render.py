@@ -70,7 +70,8 @@ class View:
         self.ground, self.key = ground, (planet.seed, epsg)
         self.day = day
         cols, rows = ground.cols, ground.rows
-        self._code = ground.code_on(day)
+        # As wide as NumPy looks up by: with narrower numbers it takes five times as long.
+        self._code = ground.code_on(day).astype(np.intp)
         surface = self._code // VARIANTS % len(Surface)
         self._table = reflectance(ground.zones, day)
         lat = latitudes(epsg, rows)
@@ -104,19 +105,25 @@ class View:
             out += self._thin * SPECTRA["cirrus"][b]
         return out
 
-    def classes(self) -> UInt8[np.ndarray, "h w"]:
-        """Return the scene classification (SCL) of each 10 m pixel."""
-        red, nir = (self._table[BANDS.index(n)][self._code] for n in ("B04", "B08"))
-        surface = self._code // VARIANTS % len(Surface)
+    def classes(self, inner: slice, sub: int) -> UInt8[np.ndarray, "h w"]:
+        """Return the scene classification (SCL) of some rows and as many columns, of every `sub`-th of their pixels."""
+
+        def some(values: np.ndarray) -> np.ndarray:
+            return values[inner, inner][::sub, ::sub]
+
+        code = some(self._code)
+        red, nir = (self._table[BANDS.index(n)][code] for n in ("B04", "B08"))
+        surface = code // VARIANTS % len(Surface)
         out = np.where((nir - red) > 0.35 * (nir + red), _SCL["vegetation"], _SCL["bare"]).astype(np.uint8)
         out[_WATER[surface]] = _SCL["water"]
         out[surface == Surface.ICE] = _SCL["snow"]
         if self._snow is not None:
-            out[self._snow > 0.4] = _SCL["snow"]
-        out[self.sky.shadow > SHADOW] = _SCL["cloud_shadow"]
-        out[self.sky.cirrus > CIRRUS] = _SCL["cirrus"]
-        out[self.sky.cloud > CLOUD] = _SCL["cloud_medium"]
-        out[self.sky.cloud > 0.65] = _SCL["cloud_high"]
+            out[some(self._snow) > 0.4] = _SCL["snow"]
+        cloud = some(self.sky.cloud)
+        out[some(self.sky.shadow) > SHADOW] = _SCL["cloud_shadow"]
+        out[some(self.sky.cirrus) > CIRRUS] = _SCL["cirrus"]
+        out[cloud > CLOUD] = _SCL["cloud_medium"]
+        out[cloud > 0.65] = _SCL["cloud_high"]
         return out
 
     @property
@@ -194,8 +201,15 @@ def stored(
     The signal-to-noise ratio is about 150 at vegetation's near infrared, as the instrument's is specified (ESA
     Sentinel-2 MSI requirements: 50 to 174 at reference radiances).
     """
-    noisy = reflectances + grain * (0.0006 + 0.005 * reflectances)
-    return np.clip(np.rint(noisy * QUANTIFICATION + offset_dn), 1, 65535).astype(np.uint16)
+    # In place, step by step: half the time of a new array for each.
+    out: np.ndarray = reflectances * np.float32(0.005)
+    out += np.float32(0.0006)
+    out *= grain
+    out += reflectances
+    out *= np.float32(QUANTIFICATION)
+    out += np.float32(offset_dn)
+    np.clip(np.rint(out, out=out), 1, 65535, out=out)
+    return out.astype(np.uint16)
 
 
 def coordinates(
@@ -250,13 +264,12 @@ def picture(
     """
     view = View(planet, ground=ground, epsg=epsg, day=day)
     inner = slice(MARGIN_PX, -MARGIN_PX)
-    classes = view.classes()[inner, inner]
     offset = -boa_offset_on(day) if offset_dn is None else offset_dn
     pixels: dict[str, np.ndarray] = {}
     for band in bands:
         sub = PIXEL_M[band] // 10
         if band == "SCL":
-            pixels[band] = np.ascontiguousarray(classes[::sub, ::sub])
+            pixels[band] = view.classes(inner, sub)
             continue
         values = mean_of(view.band(band)[inner, inner], sub)
         at = ground.cols[inner][::sub] // sub, ground.rows[inner][::sub] // sub
@@ -309,7 +322,7 @@ def read_band(
     margin = MARGIN_PX if decimation == 1 else 0
     inner = slice(margin, -margin or None)
     if band == "SCL":
-        return np.ascontiguousarray(view.classes()[inner, inner][::sub, ::sub])
+        return view.classes(inner, sub)
     values = mean_of(view.band(band)[inner, inner], sub)
     at = view.ground.cols[inner][::sub] // sub, view.ground.rows[inner][::sub] // sub
     grain = _grains(*at, *view.key, _NOISE, acquisition_day.toordinal(), BANDS.index(band))
