@@ -110,7 +110,10 @@ def _step(at: np.ndarray) -> int:
 def _lines_at(at: np.ndarray, step: int, period_px: int) -> tuple[np.ndarray, np.ndarray]:
     span = (int(at[-1]) - int(at[0])) // period_px + 2
     if step and span * len(at) <= _SMALL:
-        return _even_lines(int(at[0]), step, len(at), period_px)
+        # Weights repeat with the period.
+        cell, first = divmod(int(at[0]), period_px)
+        lines, weights = _even_lines(first, step, len(at), period_px)
+        return lines + cell, weights
     return _any_lines(at, period_px)
 
 
@@ -141,6 +144,11 @@ def _any_lines(
     weights[line, place] = 1.0 - t
     weights[line, place + 1] = t
     return lines, weights
+
+
+def contiguous(at: np.ndarray) -> bool:
+    """Tell whether pixels, in ascending order, follow one another without gaps."""
+    return bool(at[-1] - at[0] + 1 == len(at))
 
 
 def field(

@@ -15,7 +15,7 @@ from seco.planet.bytecache import ByteCache, array_bytes
 from seco.planet.catalogue.orbits import boa_offset_on
 from seco.planet.earth.ground import HEIGHT_M, TEXTURE, VARIANTS, Ground, lay_out
 from seco.planet.earth.light import Belt, belts, latitudes, sun_at
-from seco.planet.earth.noise import field, uniform
+from seco.planet.earth.noise import contiguous, field, uniform
 from seco.planet.earth.season import reflectance, year
 from seco.planet.earth.sky import CIRRUS, CLOUD, NODE_PX, SHADOW, Sky, clear_share, haze, sky
 from seco.planet.earth.surfaces import BANDS, COVERS, PIXEL_M, SPECTRA, Surface
@@ -181,11 +181,6 @@ class View:
         return (cover * shows).astype(np.float32)
 
 
-def contiguous(at: np.ndarray) -> bool:
-    """Tell whether pixels follow one another without gaps."""
-    return bool(at[-1] - at[0] + 1 == len(at))
-
-
 def _shifted(values: np.ndarray, dx: int, dy: int, of: slice) -> np.ndarray:
     """Return values of the pixels that lie (dx, dy) away from some rows; the edge's own beyond the edge."""
     rows = np.clip(np.arange(values.shape[0])[of] + dy, 0, values.shape[0] - 1)
@@ -249,8 +244,12 @@ class Picture:
 
 def window_ground(planet: Planet, *, epsg: int, left_m: int, top_m: int, size_px: int) -> Ground:
     """Lay out the ground under a square window of 10 m pixels, with the margin that `picture` needs."""
-    reach = np.arange(-MARGIN_PX, size_px + MARGIN_PX)
+    reach = _reach(size_px)
     return lay_out(planet, epsg=epsg, cols=left_m // 10 + reach, rows=-top_m // 10 + reach)
+
+
+def _reach(size_px: int) -> np.ndarray:
+    return np.arange(-MARGIN_PX, size_px + MARGIN_PX)
 
 
 def picture(
@@ -294,9 +293,12 @@ def clear_fraction(
     Args:
         beyond: fractions up to this are of no interest, and may come out too high, but not higher than it.
     """
-    cols = left_m // 10 + np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64)
-    rows = -top_m // 10 + np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64)
-    return clear_share(planet, epsg=epsg, cols=cols, rows=rows, day=day, beyond=beyond)
+    some, reach = np.arange(NODE_PX // 2, size_px, NODE_PX, dtype=np.int64), _reach(size_px)
+    left, top = left_m // 10, -top_m // 10
+    return clear_share(
+        planet, epsg=epsg, cols=left + some, rows=top + some, within=(left + reach, top + reach), day=day,
+        beyond=beyond,
+    )  # fmt: skip
 
 
 def read_band(
