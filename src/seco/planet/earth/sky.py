@@ -126,15 +126,15 @@ def _nodes_over(planet: Planet, epsg: int, cols: np.ndarray, rows: np.ndarray, d
     x, y = j[0] * NODE_PX, i[:, 0] * NODE_PX
     key = (planet.seed, epsg, day.toordinal())
     if len(x) * len(y) <= _SMALL_NODES and contiguous(x // NODE_PX) and contiguous(y // NODE_PX):
-        return _kept_nodes(int(x[0]), len(x), int(y[0]), len(y), day, key)
+        return _kept_nodes((int(x[0]), len(x)), (int(y[0]), len(y)), day, key)
     return _Nodes(x, y, day, key)
 
 
 @functools.lru_cache(maxsize=64)
-def _kept_nodes(
-    left: int, num_x: int, top: int, num_y: int, day: datetime.date, key: tuple[int, ...]
-) -> _Nodes:
-    return _Nodes(left + NODE_PX * np.arange(num_x), top + NODE_PX * np.arange(num_y), day, key)
+def _kept_nodes(x: tuple[int, int], y: tuple[int, int], day: datetime.date, key: tuple[int, ...]) -> _Nodes:
+    """Return nodes of which the first and the number are given, by axis."""
+    xs, ys = (first + NODE_PX * np.arange(num) for first, num in (x, y))
+    return _Nodes(xs, ys, day, key)
 
 
 def haze(
