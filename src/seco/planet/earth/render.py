@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -15,7 +14,7 @@ from seco.planet.bytecache import ByteCache, array_bytes
 from seco.planet.catalogue.orbits import boa_offset_on
 from seco.planet.earth.ground import HEIGHT_M, TEXTURE, VARIANTS, Ground, lay_out
 from seco.planet.earth.light import Belt, belts, latitudes, sun_at
-from seco.planet.earth.noise import contiguous, field, uniform
+from seco.planet.earth.noise import contiguous, field, grains
 from seco.planet.earth.season import reflectance, year
 from seco.planet.earth.sky import CIRRUS, CLOUD, NODE_PX, SHADOW, Sky, clear_share, haze, sky
 from seco.planet.earth.surfaces import BANDS, COVERS, PIXEL_M, SPECTRA, Surface
@@ -24,33 +23,11 @@ from seco.sensors.sentinel2 import QUANTIFICATION, SCL_CLASSES
 
 MARGIN_PX = 4
 """Ground beyond a window that throws shadows into it."""
-_SNOW, _GRAIN, _NOISE, _SNOWFALL = range(40, 44)
-_TILE_PX = 1024
+_SNOW, _NOISE, _SNOWFALL = 40, 42, 43
 _SCL = {name: i for i, name in enumerate(SCL_CLASSES)}
 # How much of a snow cover shows on each surface; lakes freeze in the hardest winters only.
 _SNOW_SHOWS = np.array([COVERS[s].snow for s in Surface], np.float32)
 _WATER = np.isin(np.arange(len(Surface)), (Surface.WATER, Surface.TURBID_WATER))
-
-
-@functools.cache
-def _grain() -> Float32[np.ndarray, "h w"]:
-    """Return fixed white noise of unit deviation, twice side by side and below; each user looks from another corner."""
-    noise = np.random.default_rng(_GRAIN).standard_normal((_TILE_PX, _TILE_PX), np.float32)
-    return np.tile(noise, (2, 2))
-
-
-def _grains(cols: np.ndarray, rows: np.ndarray, *key: int) -> Float32[np.ndarray, "h w"]:
-    right, down = (int(v * _TILE_PX) for v in uniform(*key, np.arange(2)))
-    if contiguous(cols) and contiguous(rows) and max(len(cols), len(rows)) <= _TILE_PX:
-        top, left = int(rows[0] + down) % _TILE_PX, int(cols[0] + right) % _TILE_PX
-        return _grain()[top : top + len(rows), left : left + len(cols)]
-    return _grain()[np.ix_((rows + down) % _TILE_PX, (cols + right) % _TILE_PX)]
-
-
-def _texture(ground: Ground, *key: int) -> Float32[np.ndarray, "h w"]:
-    """Return the texture of the ground on every day: of single pixels, and of clumps a few pixels wide."""
-    clumps = field(ground.cols, ground.rows, key=(*key, _GRAIN), period_px=8, octaves=2)
-    return 0.7 * _grains(ground.cols, ground.rows, *key, _GRAIN) + 3.2 * (clumps - 0.5)
 
 
 class View:
@@ -72,16 +49,15 @@ class View:
         cols, rows = ground.cols, ground.rows
         # As wide as NumPy looks up by: with narrower numbers it takes five times as long.
         self._code = ground.code_on(day).astype(np.intp)
-        surface = self._code // VARIANTS % len(Surface)
         self._table = reflectance(ground.zones, day)
         lat = latitudes(epsg, rows)
         elevation, azimuth = sun_at(lat, day)
-        light = self._light(elevation, azimuth) * (1 + TEXTURE[surface] * _texture(ground, *self.key))
+        light = self._light(elevation, azimuth) * (1 + self._of_surfaces(TEXTURE) * ground.texture)
         if contiguous(cols) and contiguous(rows):
-            light *= self._object_shadows(HEIGHT_M[surface], belts(epsg, rows, day))
+            light *= self._object_shadows(self._of_surfaces(HEIGHT_M), belts(epsg, rows, day))
         self.sky: Sky = sky(planet, epsg=epsg, cols=cols, rows=rows, day=day)
         self._haze = haze(planet, epsg=epsg, cols=cols, rows=rows, day=day)
-        self._snow = self._snow_cover(surface)
+        self._snow = self._snow_cover()
         hidden = np.maximum(self.sky.cloud, self.sky.cirrus)
         self._lit = (light * (1 - 0.62 * self.sky.shadow) * (1 - hidden)).astype(np.float32)
         self._open = 1 - hidden
@@ -158,7 +134,11 @@ class View:
                 dark[belt.rows] |= _shifted(height, dx, dy, belt.rows) > here + k * drop
         return np.where(dark, np.float32(0.45), np.float32(1.0))
 
-    def _snow_cover(self, surface: np.ndarray) -> Float32[np.ndarray, "h w"] | None:
+    def _of_surfaces(self, values: np.ndarray) -> np.ndarray:
+        """Return for each pixel the number of its surface; looked up by code, which takes no division of every pixel."""
+        return np.take(np.tile(np.repeat(values, VARIANTS), len(self.ground.zones)), self._code)
+
+    def _snow_cover(self) -> Float32[np.ndarray, "h w"] | None:
         """Return how much snow shows on each pixel, or None where there is none."""
         share = np.array(
             [
@@ -177,7 +157,8 @@ class View:
         cover = 1 / (1 + np.exp((0.5 - depth) / 0.05))
         # Where Blue Marble never sees snow there is none, whatever the week.
         cover *= np.clip(share[zone] / 0.05, 0, 1)
-        shows = np.where(_WATER[surface], np.clip((share[zone] - 0.7) / 0.2, 0, 1), _SNOW_SHOWS[surface])
+        frozen = np.clip((share[zone] - 0.7) / 0.2, 0, 1)
+        shows = np.where(self._of_surfaces(_WATER), frozen, self._of_surfaces(_SNOW_SHOWS))
         return (cover * shows).astype(np.float32)
 
 
@@ -272,7 +253,7 @@ def picture(
             continue
         values = mean_of(view.band(band)[inner, inner], sub)
         at = ground.cols[inner][::sub] // sub, ground.rows[inner][::sub] // sub
-        grain = _grains(*at, *view.key, _NOISE, day.toordinal(), BANDS.index(band))
+        grain = grains(*at, *view.key, _NOISE, day.toordinal(), BANDS.index(band))
         pixels[band] = stored(values, grain=grain, offset_dn=offset)
     clear = 1 - float(view.sky.hides()[inner, inner].mean())
     return Picture(pixels=pixels, clear_fraction=clear, snow_fraction=view.snow_share)
@@ -327,7 +308,7 @@ def read_band(
         return view.classes(inner, sub)
     values = mean_of(view.band(band)[inner, inner], sub)
     at = view.ground.cols[inner][::sub] // sub, view.ground.rows[inner][::sub] // sub
-    grain = _grains(*at, *view.key, _NOISE, acquisition_day.toordinal(), BANDS.index(band))
+    grain = grains(*at, *view.key, _NOISE, acquisition_day.toordinal(), BANDS.index(band))
     return stored(values, grain=grain, offset_dn=-boa_offset_on(acquisition_day))
 
 
