@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -364,6 +365,23 @@ def test_no_width_scrolls_sideways(visit, width):
         .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.className || e.tagName)"""
     )
     assert hidden == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_the_words_beside_a_progress_bar_stay_words(browser, width):
+    style = (files("seco.report") / "page" / "page.css").read_text(encoding="utf-8")
+    words = "3%, about 38 minutes left if it still runs"
+    page = browser.new_page(viewport={"width": width, "height": 600})
+    page.set_content(
+        f"<style>{style}</style><main><div class=progress><span>Step 75 of 3,000</span><span class=track>"
+        f"<i class=fill style='width:3%'></i></span><span>{words}</span></div></main>"
+    )
+    told, track, left = page.evaluate(
+        "[...document.querySelectorAll('.progress > span')].map(s => [s.offsetWidth, s.offsetHeight])"
+    )
+    page.close()
+    assert track[0] >= 80
+    assert max(told[1], left[1]) < 30  # one line of 13 px
 
 
 def test_the_contents_follow_the_reader(visit):

@@ -166,7 +166,9 @@ def checksum(planes: Sequence[np.ndarray]) -> str:
     """Hash the pixels of one patch: one array a group, in group order, little-endian, C order."""
     digest = hashlib.blake2b(digest_size=8)
     for plane in planes:
-        digest.update(np.ascontiguousarray(plane).astype(plane.dtype.newbyteorder("<"), copy=False).tobytes())
+        digest.update(
+            np.ascontiguousarray(plane).astype(plane.dtype.newbyteorder("<"), copy=False).reshape(-1).data
+        )
     return digest.hexdigest()
 
 

@@ -17,6 +17,7 @@ from seco.errors import DatasetError
 from seco.sensors.bands import Band
 
 SHARD_BYTES = 32 * 2**20
+COMPRESSION_LEVEL = 1
 INDEX_BATCH = 8192
 
 
@@ -157,7 +158,7 @@ def array_settings(group: fmt.Group, *, num: int, shard: int) -> dict[str, Any]:
         "chunks": (1, *tail),
         "shards": (shard, *tail),
         "dtype": group.dtype,
-        "compressors": BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
+        "compressors": BloscCodec(cname="zstd", clevel=COMPRESSION_LEVEL, shuffle="bitshuffle"),
         "dimension_names": ("patch", "band", "y", "x"),
         "attributes": {"bands": list(group.bands)},
     }

@@ -1,10 +1,15 @@
-"""Write a dataset: patches are streamed in, place by place; memory holds one shard, never the dataset."""
+"""Write a dataset: patches are streamed in, place by place; memory holds one shard, never the dataset.
+
+Threads compress and hash while the caller makes the next patches: both let go of the interpreter.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +24,12 @@ from seco.data import format as fmt
 from seco.data import layout as layouts
 from seco.data.footprint import geo_metadata
 from seco.data.layout import Layout, Patch
+from seco.data.shards import encode_chunk, join_chunks, shard_file
 from seco.errors import DatasetError
 from seco.sensors.bands import Band
 
 __all__ = ["DatasetWriter", "Patch", "disk_errors", "open_index", "require_new", "write_meta"]
+_THREADS = 4
 
 
 class DatasetWriter:
@@ -54,9 +61,9 @@ class DatasetWriter:
         self.num_patches = 0
         self.num_places = 0
         self._layout: Layout | None = None
-        self._arrays: list[zarr.Array] = []
-        self._pending: list[list[np.ndarray]] = []
-        self._flushed = 0
+        self._pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
+        self._pending: list[Future[tuple[dict[str, Any], list[bytes]]]] = []
+        self._shards = 0
         self._rows: list[dict[str, Any]] = []
         self._index: pq.ParquetWriter | None = None
         self._place: str | None = None
@@ -97,51 +104,53 @@ class DatasetWriter:
             self._seen.add(patch.place)
             self._place = patch.place
             self.num_places += 1
-        for pending, plane in zip(self._pending, planes, strict=True):
-            pending.append(plane)
-        self._rows.append(layout.row(self.num_patches, patch, planes))
+        self._pending.append(self._pool.submit(_pack, layout, self.num_patches, patch, planes))
         self.num_patches += 1
-        if len(self._pending[0]) >= layout.shard:
-            self._flush_pixels()
-        if len(self._rows) >= layouts.INDEX_BATCH:
-            self._flush_index()
+        if len(self._pending) >= layout.shard:
+            self._flush_pixels(layout)
+            while len(self._rows) >= layouts.INDEX_BATCH:
+                self._flush_index()
 
     def _start(self, patch: Patch) -> Layout:
         layout = Layout.of(patch, bands=self.bands, patch_px=self.patch_px)
-        self._pending = [[] for _ in layout.groups]
         with disk_errors(self.out):
-            root = zarr.open_group(self.partial / fmt.ARCHIVE_NAME, mode="w", zarr_format=3)
-            self._arrays = layout.create_arrays(root, num=0)
             self._index = open_index(self.partial / fmt.INDEX_NAME)
         return layout
 
-    def _flush_pixels(self) -> None:
-        num = len(self._pending[0]) if self._pending else 0
-        if not num:
-            return
-        # zarr hands each batch to a thread of its own, and for patches of few kilobytes that costs more than compressing.
-        with disk_errors(self.out), zarr.config.set({"codec_pipeline.batch_size": 64}):
-            for array, pending in zip(self._arrays, self._pending, strict=True):
-                array.resize((self._flushed + num, *array.shape[1:]))
-                array[self._flushed : self._flushed + num] = np.stack(pending)
-                pending.clear()
-        self._flushed += num
+    def _flush_pixels(self, layout: Layout) -> None:
+        """Write the pending patches as one shard a group."""
+        packed = [p.result() for p in self._pending]
+        self._pending.clear()
+        self._rows.extend(row for row, _ in packed)
+        with disk_errors(self.out):
+            for i, group in enumerate(layout.groups):
+                data = join_chunks([chunks[i] for _, chunks in packed], shard=layout.shard)
+                if data is not None:
+                    file = shard_file(self.partial / fmt.ARCHIVE_NAME, group, self._shards)
+                    file.parent.mkdir(parents=True)
+                    file.write_bytes(data)
+        self._shards += 1
 
     def _flush_index(self) -> None:
-        if self._rows and self._index is not None:
+        assert self._index is not None
+        rows, self._rows = self._rows[: layouts.INDEX_BATCH], self._rows[layouts.INDEX_BATCH :]
+        if rows:
             with disk_errors(self.out):
-                self._index.write_table(pa.Table.from_pylist(self._rows, schema=self._index.schema))
-            self._rows.clear()
+                self._index.write_table(pa.Table.from_pylist(rows, schema=self._index.schema))
 
     def _finish(self) -> None:
         if not self.num_patches:
             raise DatasetError(f"nothing to write to {self.out}: the source gave no patch")
-        self._flush_pixels()
-        self._flush_index()
         assert self._layout is not None
         assert self._index is not None
+        self._flush_pixels(self._layout)
+        while self._rows:
+            self._flush_index()
+        self._pool.shutdown()
         with disk_errors(self.out):
             self._index.close()
+            root = zarr.open_group(self.partial / fmt.ARCHIVE_NAME, mode="a", zarr_format=3)
+            self._layout.create_arrays(root, num=self.num_patches)
             write_meta(
                 self.partial, self._layout, num_patches=self.num_patches, num_places=self.num_places,
                 licence=self.licence, provenance=self.provenance,
@@ -149,6 +158,7 @@ class DatasetWriter:
             self.partial.rename(self.out)
 
     def _abandon(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
         if self._index is not None:
             # Closing writes a footer; on a full disk that fails too, and the folder goes anyway.
             try:
@@ -156,6 +166,13 @@ class DatasetWriter:
             except OSError as err:
                 self.provenance["abandoned"] = str(err)
         shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def _pack(
+    layout: Layout, number: int, patch: Patch, planes: Sequence[np.ndarray]
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Return a patch's line of the index, and its compressed pixels, one a group."""
+    return layout.row(number, patch, planes), [encode_chunk(p) for p in planes]
 
 
 def open_index(file: Path) -> pq.ParquetWriter:

@@ -102,7 +102,7 @@ def _inner(values: np.ndarray) -> np.ndarray:
 
 
 def _classes(ground: Ground, day: datetime.date) -> UInt8[np.ndarray, "px px"]:
-    return _GROUP_OF[_inner(ground.code_on(day)) // VARIANTS % len(Surface)]
+    return np.take(_GROUP_OF, _inner(ground.code_on(day)) // VARIANTS % len(Surface))
 
 
 def estimate(build: Build) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -162,11 +163,16 @@ def _nearest(which: np.ndarray, to: int) -> list[int]:
 
 def _in_sun(place: Place, build: Build) -> np.ndarray:
     """Tell for each day of the time whether the sun stands high enough over a place for a product."""
-    days = (build.last - build.first).days
-    if abs(place.lat) <= POLAR_DEG:
+    return _sunny(place.lat, build.first, build.last)
+
+
+@functools.lru_cache(maxsize=16)
+def _sunny(lat: float, first: datetime.date, last: datetime.date) -> np.ndarray:
+    days = (last - first).days
+    if abs(lat) <= POLAR_DEG:
         return np.ones(days, bool)
-    days_of = (build.first + datetime.timedelta(days=n) for n in range(days))
-    return np.array([float(sun_elevation_deg(np.array(place.lat), day)) >= MIN_SUN_DEG for day in days_of])
+    days_of = (first + datetime.timedelta(days=n) for n in range(days))
+    return np.array([float(sun_elevation_deg(np.array(lat), day)) >= MIN_SUN_DEG for day in days_of])
 
 
 def _seen_in_sun(place: Place, build: Build) -> np.ndarray:
@@ -184,16 +190,23 @@ def _clear_day(planet: Planet, place: Place, build: Build, candidates: list[int]
     """Return the first of some days, counted from the first of the time, that is clear enough; else the clearest."""
     if not build.min_clear or len(candidates) == 1:
         return candidates[0]
+
+    def look(day: int, beyond: float) -> float:
+        return clear_fraction(
+            planet, epsg=place.epsg, left_m=place.left_m, top_m=place.top_m, size_px=build.patch_px,
+            day=build.first + datetime.timedelta(days=day), beyond=beyond,
+        )  # fmt: skip
+
+    # How little a day is clear that is not clear enough matters only if none is.
+    too_little = float(np.nextafter(build.min_clear, 0))
+    for day in candidates[:MAX_LOOKS]:
+        if look(day, too_little) >= build.min_clear:
+            return day
     best, best_clear = candidates[0], -1.0
     for day in candidates[:MAX_LOOKS]:
-        clear = clear_fraction(
-            planet, epsg=place.epsg, left_m=place.left_m, top_m=place.top_m, size_px=build.patch_px,
-            day=build.first + datetime.timedelta(days=day), beyond=best_clear,
-        )  # fmt: skip
+        clear = look(day, best_clear)
         if clear > best_clear:
             best, best_clear = day, clear
-        if clear >= build.min_clear:
-            break
     return best
 
 

@@ -287,7 +287,7 @@ class TestInterruptions:
 
         with monkeypatch.context() as patch:
             if moment == "flush":
-                patch.setattr(zarr.Array, "__setitem__", full)
+                patch.setattr(Path, "write_bytes", full)
             elif moment == "index":
                 patch.setattr(writer_module.pq.ParquetWriter, "write_table", full)
             else:

@@ -229,12 +229,19 @@ def _distances(epsg: int, day: dt.date, east: np.ndarray, north: np.ndarray) -> 
 @lru_cache(maxsize=4096)
 def _lattice(epsg: int, day: dt.date, columns: tuple[int, int], rows: tuple[int, int]) -> np.ndarray:
     """Return the distances from those tracks of a day whose swath comes near a piece of the lattice."""
-    lon, lat = to_lonlat(epsg, *np.meshgrid(np.arange(*columns) * _LATTICE_M, np.arange(*rows) * _LATTICE_M))
+    lon, lat = _lattice_lonlat(epsg, columns, rows)
     nodes = np.array([p.node_lon for p in passes_on(day)])
     across, _ = abeam(nodes[:, None, None], lon, lat)
     # Millimetres: the last digits of sines differ between processors.
     across = np.round(across, 3)
     return across[np.abs(across).min(axis=(1, 2)) <= _HALF_M + 2 * _LATTICE_M]
+
+
+@lru_cache(maxsize=64)
+def _lattice_lonlat(
+    epsg: int, columns: tuple[int, int], rows: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    return to_lonlat(epsg, *np.meshgrid(np.arange(*columns) * _LATTICE_M, np.arange(*rows) * _LATTICE_M))
 
 
 @lru_cache(maxsize=4096)

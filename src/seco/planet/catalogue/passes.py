@@ -131,9 +131,10 @@ def abeam(node_lon: ArrayLike, lon: ArrayLike, lat: ArrayLike) -> tuple[np.ndarr
     # then. The turn is a fourteenth of the satellite's, so that each round gains more than a digit.
     angle = -np.arcsin(np.clip(np.sin(lat) / math.sin(inclination), -1.0, 1.0))
     left = np.zeros_like(angle)
+    level, north = np.cos(lat), np.sin(lat)
     for _ in range(8):
         turned = away + angle * (PERIOD_S / 86_400.0)
-        outward, east, north = np.cos(lat) * np.cos(turned), np.cos(lat) * np.sin(turned), np.sin(lat)
+        outward, east = level * np.cos(turned), level * np.sin(turned)
         ahead = east * math.cos(inclination) - north * math.sin(inclination)
         left = east * math.sin(inclination) + north * math.cos(inclination)
         angle = np.arctan2(ahead, outward)

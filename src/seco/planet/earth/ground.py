@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Int32, Int64
 
 from seco.planet.earth.events import events
 from seco.planet.earth.land import BLOCK, Parcels, Sites, Window
-from seco.planet.earth.noise import Cells, even, field, uniform
+from seco.planet.earth.noise import Cells, even, field, grains, uniform
 from seco.planet.earth.surfaces import (
     BARE,
     BROADLEAF,
@@ -49,7 +49,7 @@ for _part, _surface in (
 _ORDER = (ICE, SAND, BARE, SHRUB, GRASS, WETLAND, BROADLEAF, JUNGLE, CONIFER)
 
 # First words of the keys of random fields; each field has its own.
-_WARP, _WILDNESS, _RIVER, _LAKE, _RELIEF, _HEIGHT, _ROAD = 1, 4, 5, 6, 7, 8, 9
+_WARP, _WILDNESS, _RIVER, _LAKE, _RELIEF, _HEIGHT, _ROAD, _TEXTURE = 1, 4, 5, 6, 7, 8, 9, 41
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,7 @@ class Ground:
         code: for each pixel (season zone * number of surfaces + surface) * VARIANTS + variant.
         elevation: relative height, about -1 to 1.
         east, south: slopes, metres a metre.
+        texture: how each pixel differs from others of its surface on all days, about -2 to 2.
         changes: what happens here, in the order of days.
     """
 
@@ -89,6 +90,7 @@ class Ground:
     elevation: Float32[np.ndarray, "h w"]
     east: Float32[np.ndarray, "h w"]
     south: Float32[np.ndarray, "h w"]
+    texture: Float32[np.ndarray, "h w"]
     changes: tuple[Change, ...]
 
     def code_on(self, day: datetime.date) -> Int32[np.ndarray, "h w"]:
@@ -137,7 +139,7 @@ def lay_out(
     happened = events(planet, window, surface, town[0])
     return Ground(
         cols=cols, rows=rows, zones=sites.zones, code=encode(surface, variant, zone), elevation=elevation, east=east,
-        south=south,
+        south=south, texture=_texture(cols, rows, key),
         changes=tuple(
             Change(kind=e.kind, day=e.day, where=e.where, code=encode(e.surface, variant[e.where], zone[e.where]))
             for e in happened
@@ -252,6 +254,12 @@ def _relief(
     east = (shape(cols + 1, rows) - height) * metres * np.float32(0.1)
     south = (shape(cols, rows + 1) - height) * metres * np.float32(0.1)
     return ((height - 0.5) * 2 * np.minimum(metres / 400, 1)).astype(np.float32), east, south
+
+
+def _texture(cols: np.ndarray, rows: np.ndarray, key: tuple[int, ...]) -> Float32[np.ndarray, "h w"]:
+    """Return the texture of the ground: of single pixels, and of clumps a few pixels wide."""
+    clumps = field(cols, rows, key=(*key, _TEXTURE), period_px=8, octaves=2)
+    return 0.7 * grains(cols, rows, *key, _TEXTURE) + 3.2 * (clumps - 0.5)
 
 
 HEIGHT_M = np.array([COVERS[s].height_m for s in Surface], np.float32)

@@ -7,6 +7,8 @@ window, a decimated window or single pixels are all one call, and two windows ag
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,6 +16,7 @@ from jaxtyping import Float32, Int64, UInt64
 
 _GOLDEN, _MIX_A, _MIX_B = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = 2**64 - 1
+_GRAIN, _TILE_PX = 41, 1024
 _SMALL, _KEPT = 2**14, 512
 """Interpolation weights of up to so many numbers are kept, so many of them (32 MiB at most): every field over a window needs
 the same few."""
@@ -102,13 +105,16 @@ def _lines(
 def _step(at: np.ndarray) -> int:
     """Return the step of evenly spaced pixels; 0 where they are not."""
     step = int(at[1] - at[0]) if len(at) > 1 else 1
-    return step if (np.diff(at) == step).all() else 0
+    return step if (at[1:] - at[:-1] == step).all() else 0
 
 
 def _lines_at(at: np.ndarray, step: int, period_px: int) -> tuple[np.ndarray, np.ndarray]:
     span = (int(at[-1]) - int(at[0])) // period_px + 2
     if step and span * len(at) <= _SMALL:
-        return _even_lines(int(at[0]), step, len(at), period_px)
+        # Weights repeat with the period.
+        cell, first = divmod(int(at[0]), period_px)
+        lines, weights = _even_lines(first, step, len(at), period_px)
+        return lines + cell, weights
     return _any_lines(at, period_px)
 
 
@@ -126,18 +132,24 @@ def _any_lines(
 ) -> tuple[np.ndarray, np.ndarray]:
     cell = at // period_px
     if gaps == "none":
-        lines = np.arange(cell[0], cell[-1] + 2)
+        lines, place = np.arange(cell[0], cell[-1] + 2), cell - cell[0]
     else:
         used = np.unique(cell)
         lines = np.union1d(used, used + 1)
+        place = np.searchsorted(lines, cell)
     t = ((at - cell * period_px) + 0.5) / period_px
     # Smooth steps: a field without creases at the lattice lines.
     t = (t * t * (3.0 - 2.0 * t)).astype(np.float32)
     weights = np.zeros((len(at), len(lines)), np.float32)
-    line, place = np.arange(len(at)), np.searchsorted(lines, cell)
+    line = np.arange(len(at))
     weights[line, place] = 1.0 - t
     weights[line, place + 1] = t
     return lines, weights
+
+
+def contiguous(at: np.ndarray) -> bool:
+    """Tell whether pixels, in ascending order, follow one another without gaps."""
+    return bool(at[-1] - at[0] + 1 == len(at))
 
 
 def field(
@@ -170,18 +182,45 @@ def field(
 
 def _lattices(key: tuple[int, ...], rows: list[np.ndarray], cols: list[np.ndarray]) -> list[np.ndarray]:
     """Return `uniform(*key, octave, row, column)` of each octave's lattice; hashed together, since most are small."""
+    shapes = [(len(i), len(j)) for i, j in zip(rows, cols, strict=True)]
+    first = np.empty(sum(h for h, _ in shapes), np.uint64)
+    start = np.empty(sum(h * w for h, w in shapes), np.uint64)
+    part = np.empty(len(start), np.int64)
     with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
-        start = np.repeat(
-            np.array([_scrambled((*key, k)) for k in range(len(rows))], np.uint64), [len(i) for i in rows]
-        )
-        down = np.split(_mixed(start, np.concatenate(rows)), np.cumsum([len(i) for i in rows])[:-1])
-        start = np.concatenate([np.repeat(state, len(j)) for state, j in zip(down, cols, strict=True)])
-        part = np.concatenate([np.tile(j, len(i)) for i, j in zip(rows, cols, strict=True)])
-        values = _unit(_mixed(start, part))
-    ends = np.cumsum([len(i) * len(j) for i, j in zip(rows, cols, strict=True)])[:-1]
-    return [
-        flat.reshape(len(i), len(j)) for flat, i, j in zip(np.split(values, ends), rows, cols, strict=True)
-    ]
+        for k, state in enumerate(_pieces(first, [(h,) for h, _ in shapes])):
+            state[:] = _scrambled((*key, k))
+        down = _pieces(_mixed(first, np.concatenate(rows)), [(h, 1) for h, _ in shapes])
+        for wide, state in zip(_pieces(start, shapes), down, strict=True):
+            wide[:] = state
+        for wide, j in zip(_pieces(part, shapes), cols, strict=True):
+            wide[:] = j
+        return _pieces(_unit(_mixed(start, part)), shapes)
+
+
+def _pieces(flat: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """Cut a flat array into arrays of these shapes, without copying."""
+    out, begin = [], 0
+    for shape in shapes:
+        end = begin + math.prod(shape)
+        out.append(flat[begin:end].reshape(shape))
+        begin = end
+    return out
+
+
+@functools.cache
+def _grain() -> Float32[np.ndarray, "h w"]:
+    """Return fixed white noise of unit deviation, twice side by side and below; each user looks from another corner."""
+    noise = np.random.default_rng(_GRAIN).standard_normal((_TILE_PX, _TILE_PX), np.float32)
+    return np.tile(noise, (2, 2))
+
+
+def grains(cols: np.ndarray, rows: np.ndarray, *key: int) -> Float32[np.ndarray, "h w"]:
+    """Return white noise of unit deviation at some pixels: one fixed square of it, repeated, and shifted by the key."""
+    right, down = (int(v * _TILE_PX) for v in uniform(*key, np.arange(2)))
+    if contiguous(cols) and contiguous(rows) and max(len(cols), len(rows)) <= _TILE_PX:
+        top, left = int(rows[0] + down) % _TILE_PX, int(cols[0] + right) % _TILE_PX
+        return _grain()[top : top + len(rows), left : left + len(cols)]
+    return _grain()[np.ix_((rows + down) % _TILE_PX, (cols + right) % _TILE_PX)]
 
 
 def even(values: Float32[np.ndarray, ...], *, octaves: int, gain: float = 0.5) -> Float32[np.ndarray, ...]:
@@ -239,28 +278,34 @@ class Cells:
         )
         sx, sy = (self.x - origin[0]).astype(np.float32), (self.y - origin[1]).astype(np.float32)
         row = np.floor((y + np.float32(origin[1] - int(i[0]) * size_px)) / np.float32(size_px)).astype(
-            np.int32
+            np.intp
         )
         col = np.floor((x + np.float32(origin[0] - int(j[0]) * size_px)) / np.float32(size_px)).astype(
-            np.int32
+            np.intp
         )
         own = row * len(j) + col
         near = np.full(x.shape, np.inf, np.float32)
         second = near.copy()
-        self.index = np.zeros(x.shape, np.int32)
-        self.beyond = np.zeros(x.shape, np.int32)
-        for di in (-1, 0, 1):
-            for dj in (-1, 0, 1):
-                site = own + (di * len(j) + dj)
-                dx, dy = sx[site] - x, sy[site] - y
-                distance = dx * dx + dy * dy
-                closer = distance < near
-                pushed = np.where(closer, near, distance)
-                here = np.where(closer, self.index, site)
-                nearer = pushed < second
-                np.copyto(second, pushed, where=nearer)
-                np.copyto(self.beyond, here, where=nearer)
-                np.copyto(near, distance, where=closer)
-                np.copyto(self.index, site, where=closer)
+        steps = np.array([di * len(j) + dj for di in (-1, 0, 1) for dj in (-1, 0, 1)], np.intp)
+        first, other = np.zeros(x.shape, np.uint8), np.zeros(x.shape, np.uint8)
+        every = np.arange(len(sx))
+        for k, step in enumerate(steps):
+            dx = sx.take(every + step, mode="clip")[own]
+            dy = sy.take(every + step, mode="clip")[own]
+            dx -= x
+            dy -= y
+            dx *= dx
+            dy *= dy
+            distance = dx
+            distance += dy
+            closer = distance < near
+            # Who is not the nearest, the new site or the one before, may be the second.
+            pushed = np.where(closer, near, distance)
+            here = np.where(closer, first, np.uint8(k))
+            np.copyto(other, here, where=pushed < second)
+            np.copyto(first, np.uint8(k), where=closer)
+            np.minimum(second, pushed, out=second)
+            np.minimum(near, distance, out=near)
+        self.index, self.beyond = own + steps[first], own + steps[other]
         gap = np.hypot(sx[self.index] - sx[self.beyond], sy[self.index] - sy[self.beyond])
         self.edge_px = (second - near) / (2 * np.maximum(gap, np.float32(1e-3)))

@@ -104,14 +104,16 @@ def reflectance(zones: Float32[np.ndarray, "n 2"], day: datetime.date) -> Float3
 
 @functools.lru_cache(maxsize=512)
 def _zone(climate: int, lat: float, doy: int) -> Float32[np.ndarray, "bands codes"]:
-    local = year(climate, lat)
-    looks = [_surface(COVERS[s], local, doy) for s in Surface]
+    # What has no cycle looks alike on all days.
+    looks = [_surface(s, climate, lat, 0 if COVERS[s].cycle == "none" else doy) for s in Surface]
     table: np.ndarray = np.ascontiguousarray(np.concatenate(looks).T, np.float32)
     table.setflags(write=False)
     return table
 
 
-def _surface(cover: Cover, local: Year, doy: int) -> Float32[np.ndarray, "variants bands"]:
+@functools.lru_cache(maxsize=4096)
+def _surface(surface: Surface, climate: int, lat: float, doy: int) -> Float32[np.ndarray, "variants bands"]:
+    cover, local = COVERS[surface], year(climate, lat)
     leaf, straw = _plants(cover, local, doy)
     arid = 1 - local.fertile
     pale = np.clip(0.3 + 0.3 * _PALE + 0.45 * arid, 0, 1)[:, None]

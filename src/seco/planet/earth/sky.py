@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Int64
 from seco.places.rasters import climate
 from seco.planet.earth import geography
 from seco.planet.earth.light import Belt, belts
-from seco.planet.earth.noise import corners, even, field, interpolate
+from seco.planet.earth.noise import contiguous, corners, even, field, interpolate
 from seco.planet.settings import Planet
 from seco.planet.utm import to_lonlat
 
@@ -23,6 +23,8 @@ CLOUD, CIRRUS, SHADOW = 0.2, 0.08, 0.35
 _OCTAVES, _GAIN, _PERIOD_PX = 9, 0.62, 4000
 _CLOUD, _CIRRUS, _HAZE, _WEATHER = range(20, 24)
 _REGION_PX = 3000
+_SMALL_NODES = 2**13
+"""Nodes of windows up to so many of them are kept, 64 times: 6 MiB at most."""
 
 # Mean share of sky under cloud when the satellite passes, by the first letters of the climate class (MODIS cloud
 # climatologies, King et al. 2013: two thirds of the globe, deserts a tenth).
@@ -63,52 +65,84 @@ def sky(
     planet: Planet, *, epsg: int, cols: Int64[np.ndarray, " w"], rows: Int64[np.ndarray, " h"], day: datetime.date,
 ) -> Sky:  # fmt: skip
     """Return the sky over some 10 m pixels of a UTM zone."""
-    key = (planet.seed, epsg, day.toordinal())
-    x, y = _nodes(cols, rows)
-    return _under(_clouds(x, y, key), cols, rows, day, key)
+    nodes = _nodes_over(planet, epsg, cols, rows, day)
+    return Sky(
+        cloud=nodes.drawn(nodes.cloud, cols, rows), cirrus=nodes.drawn(nodes.cirrus, cols, rows),
+        shadow=nodes.drawn(nodes.shadow, cols, rows),
+    )  # fmt: skip
 
 
 def clear_share(
     planet: Planet, *, epsg: int, cols: Int64[np.ndarray, " w"], rows: Int64[np.ndarray, " h"], day: datetime.date,
-    beyond: float = -1.0,
+    within: tuple[np.ndarray, np.ndarray], beyond: float = -1.0,
 ) -> float:  # fmt: skip
     """Return the share of pixels that nothing hides.
 
     Args:
+        within: columns and rows of the window whose `sky` will be asked for, should the day be clear enough: it gets to
+            know what was found out here.
         beyond: shares up to this are of no interest: where clouds alone leave no more, shadows are not looked for.
     """
-    key = (planet.seed, epsg, day.toordinal())
-    x, y = _nodes(cols, rows)
-    cloud = _clouds(x, y, key)
-    free = 1 - float((interpolate(cols, rows, period_px=NODE_PX, lattice=cloud) > CLOUD).mean())
-    return free if free <= beyond else 1 - float(_under(cloud, cols, rows, day, key).hides().mean())
+    nodes = _nodes_over(planet, epsg, *within, day)
+    cloud = nodes.drawn(nodes.cloud, cols, rows)
+    free = 1 - float((cloud > CLOUD).mean())
+    if free <= beyond:
+        return free
+    cirrus, shadow = (nodes.drawn(values, cols, rows) for values in (nodes.cirrus, nodes.shadow))
+    return 1 - float(Sky(cloud=cloud, cirrus=cirrus, shadow=shadow).hides().mean())
 
 
-def _nodes(cols: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+class _Nodes:
+    """The sky at lattice points 60 m apart; each part is made when it is asked for."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, day: datetime.date, key: tuple[int, ...]) -> None:
+        self.x, self.y, self.day, self.key = x, y, day, key
+
+    @functools.cached_property
+    def cloud(self) -> Float32[np.ndarray, "h w"]:
+        return _clouds(self.x, self.y, self.key)
+
+    @functools.cached_property
+    def cirrus(self) -> Float32[np.ndarray, "h w"]:
+        thin = even(field(self.x, self.y, key=(*self.key, _CIRRUS), period_px=3000, octaves=5), octaves=5)
+        return (0.4 * np.clip((thin - 0.85) / 0.15, 0, 1)).astype(np.float32)
+
+    @functools.cached_property
+    def shadow(self) -> Float32[np.ndarray, "h w"]:
+        lit = belts(self.key[1], self.y, self.day)
+        caster = np.vstack([_casting(self.x, self.y, belt, self.key) for belt in lit])
+        return caster * (1 - self.cloud)
+
+    def drawn(self, values: np.ndarray, cols: np.ndarray, rows: np.ndarray) -> Float32[np.ndarray, "h w"]:
+        """Return values at pixels that lie among the nodes."""
+        i, j = corners(cols, rows, period_px=NODE_PX)
+        at = np.searchsorted(self.y, i * NODE_PX), np.searchsorted(self.x, j * NODE_PX)
+        return interpolate(cols, rows, period_px=NODE_PX, lattice=values[at])
+
+
+def _nodes_over(planet: Planet, epsg: int, cols: np.ndarray, rows: np.ndarray, day: datetime.date) -> _Nodes:
+    """Return the nodes that some pixels lie between; of small windows those asked for last are kept."""
     i, j = corners(cols, rows, period_px=NODE_PX)
-    return j[0] * NODE_PX, i[:, 0] * NODE_PX
+    x, y = j[0] * NODE_PX, i[:, 0] * NODE_PX
+    key = (planet.seed, epsg, day.toordinal())
+    if len(x) * len(y) <= _SMALL_NODES and contiguous(x // NODE_PX) and contiguous(y // NODE_PX):
+        return _kept_nodes((int(x[0]), len(x)), (int(y[0]), len(y)), day, key)
+    return _Nodes(x, y, day, key)
 
 
-def _under(
-    cloud: np.ndarray, cols: np.ndarray, rows: np.ndarray, day: datetime.date, key: tuple[int, ...]
-) -> Sky:
-    """Return the sky whose clouds at the nodes are known."""
-    x, y = _nodes(cols, rows)
-    caster = np.vstack([_casting(x, y, belt, key) for belt in belts(key[1], y, day)])
-    cirrus = even(field(x, y, key=(*key, _CIRRUS), period_px=3000, octaves=5), octaves=5)
-    thin = 0.4 * np.clip((cirrus - 0.85) / 0.15, 0, 1)
-
-    def drawn(values: np.ndarray) -> np.ndarray:
-        return interpolate(cols, rows, period_px=NODE_PX, lattice=values)
-
-    return Sky(cloud=drawn(cloud), cirrus=drawn(thin.astype(np.float32)), shadow=drawn(caster * (1 - cloud)))
+@functools.lru_cache(maxsize=64)
+def _kept_nodes(x: tuple[int, int], y: tuple[int, int], day: datetime.date, key: tuple[int, ...]) -> _Nodes:
+    """Return nodes of which the first and the number are given, by axis."""
+    xs, ys = (first + NODE_PX * np.arange(num) for first, num in (x, y))
+    return _Nodes(xs, ys, day, key)
 
 
 def haze(
     planet: Planet, *, epsg: int, cols: Int64[np.ndarray, " w"], rows: Int64[np.ndarray, " h"], day: datetime.date,
 ) -> Float32[np.ndarray, "h w"]:  # fmt: skip
     """Return the strength of the haze over some 10 m pixels, 0-1."""
-    x, y = _nodes(cols, rows)
+    i, j = corners(cols, rows, period_px=NODE_PX)
+    x, y = j[0] * NODE_PX, i[:, 0] * NODE_PX
     thick = field(x, y, key=(planet.seed, epsg, day.toordinal(), _HAZE), period_px=8000, octaves=2)
     return interpolate(cols, rows, period_px=NODE_PX, lattice=0.9 * np.maximum(thick - 0.25, 0) ** 1.5)
 
