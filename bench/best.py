@@ -40,17 +40,8 @@ LITE0 = "tf_efficientnet_lite0"
 IMAGENET = f"imagenet:{LITE0}"
 SEED = 0
 COMMON = (
-    "--method",
-    "moco",
-    "--encoder",
-    LITE0,
-    "--batch-size",
-    "128",
-    "--probe-every",
-    "0",
-    "--checkpoint-every",
-    "20",
-)
+    "--method", "moco", "--encoder", LITE0, "--batch-size", "128", "--probe-every", "0", "--checkpoint-every", "20",
+)  # fmt: skip
 """No probes while training: they would look at images held out for the test."""
 ADAPT = ("--init", "imagenet", "--momentum", "0.99")
 WEAK = ("--jitter", "0.2,0.2,0.2,0.02", "--grey-p", "0")
