@@ -57,6 +57,10 @@ class Options:
         "what normalises keys: the statistics of their batch-norm group (as the original), or running ones that follow the "
         "query's as the weights do, without groups (ema: EMAN, Cai et al. 2021)",
     )
+    freeze_norm: bool = setting(
+        False,
+        "normalise by the batch-norm statistics of the starting weights (--init), and keep them: crops have others",
+    )
     accumulate: int = setting(
         1,
         "passes of the query a step, over an equal part of the batch each, to save memory; negatives stay those of the "
@@ -99,6 +103,8 @@ class Options:
                 f"queue of {self.queue_size} keys, but negatives are those of the batch; add --negatives queue or both, "
                 "or leave the queue out (--queue-size none)"
             )
+        if self.freeze_norm and self.key_norm == "ema":
+            raise ConfigError("--key-norm ema follows statistics that --freeze-norm keeps; give one of them")
         for name in ("accumulate", "query_groups"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -110,6 +116,11 @@ class Options:
             )
         if self.warmup_steps is not None and self.warmup_steps < 0:
             raise ConfigError(f"warm-up of {self.warmup_steps} steps; at least 0")
+
+    @property
+    def grouped(self) -> bool:
+        """Whether keys are normalised by the statistics of their batch-norm group."""
+        return self.key_norm == "batch" and not self.freeze_norm
 
 
 def derive(
@@ -164,7 +175,7 @@ def _check_shares(options: Options, *, batch_size: int, num_processes: int) -> N
         raise ConfigError(
             f"{whole} query groups a pass on {num} processes: neither divides the other; choose another --query-groups"
         )
-    if num > 1 and batch_size // num < options.group_size:
+    if options.grouped and num > 1 and batch_size // num < options.group_size:
         raise ConfigError(
             f"batch size {batch_size} on {num} processes is {batch_size // num} places each, fewer than a batch-norm group "
             f"of {options.group_size} keys: raise --batch-size, lower --group-size, or use at most "
@@ -199,7 +210,7 @@ def _optimiser(options: Options, parameters: list[nn.Parameter]) -> torch.optim.
 def _check_sizes(options: Options, batch_size: int) -> None:
     """Refuse a batch that cannot fill what is asked of it."""
     assert options.group_size is not None
-    if options.key_norm == "batch" and options.group_size > batch_size:
+    if options.grouped and options.group_size > batch_size:
         raise ConfigError(
             f"batch of {batch_size} places is smaller than a batch-norm group of {options.group_size} keys; lower "
             f"--group-size to at most {max(2, batch_size // 2)}, or raise --batch-size"
@@ -230,8 +241,9 @@ class ContrastMethod:
             backbone=setup.backbone, feature_dim=setup.feature_dim, plan=plan, queue_size=options.queue_size,
             momentum=options.momentum, temperature=options.temperature, siblings=options.siblings,
             negatives=options.negatives, key_groups=options.key_groups, group_size=options.group_size,
-            key_norm=options.key_norm, query_groups=options.query_groups or 1, accumulate=options.accumulate,
-            seed=setup.seed, processes=setup.processes, phases=setup.phases, compiled=options.compile, say=setup.say,
+            key_norm=options.key_norm, freeze_norm=options.freeze_norm, query_groups=options.query_groups or 1,
+            accumulate=options.accumulate, seed=setup.seed, processes=setup.processes, phases=setup.phases,
+            compiled=options.compile, say=setup.say,
         )  # fmt: skip
         self.processes = setup.processes
         self.gradients = GradientSum(self.net.query.parameters()) if setup.processes.size > 1 else None

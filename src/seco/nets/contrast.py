@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from seco.errors import ConfigError
 from seco.nets.batchnorm import SharedStatistics
@@ -73,6 +74,7 @@ class MomentumContrast(nn.Module):
         key_groups: KeyGroups,
         group_size: int,
         key_norm: KeyNorm = "batch",
+        freeze_norm: bool = False,
         query_groups: int = 1,
         accumulate: int = 1,
         projection_dim: int = 128,
@@ -94,6 +96,7 @@ class MomentumContrast(nn.Module):
             key_norm: `batch` statistics of the group, as the original; or `ema`, the running statistics, which follow the
                 query's by momentum as the weights do (EMAN, Cai et al. 2021): no key depends on its companions, so
                 there are no groups and nothing to shuffle.
+            freeze_norm: query and keys are normalised by the statistics that the backbone comes with, which stay.
             query_groups: batch-norm groups of the query, of equal size.
             accumulate: passes of the query a step, over an equal part of the batch each.
             processes: who shares the batch; each gives its own part of it to `keys` and `loss`.
@@ -117,10 +120,18 @@ class MomentumContrast(nn.Module):
         self.key_groups = key_groups
         self.group_size = group_size
         self.key_norm = key_norm
+        self.frozen = [m for m in backbone.modules() if isinstance(m, _BatchNorm)] if freeze_norm else []
+        if freeze_norm and not self.frozen:
+            raise ConfigError(
+                "this encoder has no batch norm whose statistics could be kept; leave out --freeze-norm"
+            )
         self.phases = phases or Phases()
         self.accumulate = accumulate
         self.processes = processes
-        self.num_groups, self.statistics = _query_groups(query_groups, accumulate, processes)
+        # Without statistics of their own, samples have no groups.
+        self.num_groups, self.statistics = (
+            (1, None) if self.frozen else _query_groups(query_groups, accumulate, processes)
+        )
         heads = {
             h.name: projection_head(feature_dim, projection_dim, seed=seed + i)
             for i, h in enumerate(plan.heads)
@@ -140,6 +151,18 @@ class MomentumContrast(nn.Module):
             assert queue_size is not None
             for i, head in enumerate(plan.heads):
                 self.queues[head.name] = KeyQueue(queue_size, projection_dim, seed=seed + i)
+
+    def train(self, mode: bool = True) -> MomentumContrast:  # noqa: FBT001, FBT002
+        """Set training mode, in which frozen batch norms stay as they are."""
+        super().train(mode)
+        for norm in self.frozen:
+            norm.eval()
+        return self
+
+    @property
+    def alone(self) -> bool:
+        """Whether no key depends on its companions."""
+        return self.key_norm == "ema" or bool(self.frozen)
 
     @torch.no_grad()
     def update_key(self) -> None:
@@ -167,7 +190,7 @@ class MomentumContrast(nn.Module):
         x = torch.cat([views[n] for n in names]) if len(names) > 1 else views[names[0]]
         num = len(views[names[0]]) * processes.size
         owners = np.tile(processes.owners(num, parts=self.accumulate), len(names))
-        if self.key_norm == "ema":
+        if self.alone:
             self.key["backbone"].eval()
             if processes.size == 1:
                 return dict(zip(names, self._encode_keys(x).chunk(len(names)), strict=True))

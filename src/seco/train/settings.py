@@ -112,7 +112,13 @@ class Pretrain:
 
     def options(self) -> Any:
         """Return the method's own options, built and checked."""
-        return build(methods.find(self.method).Options, self.method_options)
+        options = build(methods.find(self.method).Options, self.method_options)
+        if self.init == "random" and getattr(options, "freeze_norm", False):
+            raise ConfigError(
+                "random weights come with no statistics to keep: give --init imagenet or an encoder, or leave out "
+                "--freeze-norm"
+            )
+        return options
 
 
 def resolve(config: Pretrain, *, num_places: int, patch_px: int, num_processes: int = 1) -> Pretrain:

@@ -370,6 +370,10 @@ def test_what_is_derived(places, steps, batch, given, chosen):
         ),
         ({"queue_size": 5}, "queue of 5 keys is smaller than the batch of 6 places"),
         ({"weight_decay": -1.0}, "weight decay"),
+        (
+            {"freeze_norm": True, "key_norm": "ema"},
+            "--key-norm ema follows statistics that --freeze-norm keeps",
+        ),
         ({"sgd_momentum": -0.5}, "momentum of SGD"),
     ],
 )

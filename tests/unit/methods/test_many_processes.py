@@ -28,6 +28,8 @@ CASES = {
     "moco": {"method": "moco", "options": {"query_groups": 4, "group_size": 3}, "sizes": [1, 2]},
     # Keys of no group, normalised by running statistics that the processes have in common.
     "ema": {"method": "seco", "options": {"key_norm": "ema"}, "sizes": [1, 2]},
+    # Neither keys nor queries have groups.
+    "frozen": {"method": "seco", "options": {"freeze_norm": True}, "sizes": [1, 2, 4]},
     # Passes one after the other: negatives are the whole batch's all the same, and only batch norm sees the parts.
     "passes": {
         "method": "seco", "sizes": [1, 2],

@@ -36,12 +36,14 @@ def make(
     group_size=64,
     momentum=0.9,
     key_norm="batch",
+    **options,
 ):
     torch.manual_seed(0)
     return MomentumContrast(
         backbone=Tiny(), feature_dim=DIM, plan=methods.find(method).PLAN, momentum=momentum, temperature=TEMPERATURE,
         queue_size=None if negatives == "batch" else QUEUE, siblings=siblings, negatives=negatives,
         key_groups=key_groups, group_size=group_size, key_norm=key_norm, projection_dim=4,
+        **options,
     ).double()  # fmt: skip
 
 
@@ -222,6 +224,37 @@ def test_keys_normalised_by_running_statistics_stand_alone_and_the_statistics_fo
     out = net(views, seed=0, step=0)
     out.total.backward()
     assert all(p.grad is None for p in net.key.parameters())
+
+
+def test_frozen_norms_keep_their_statistics_and_nothing_depends_on_its_companions():
+    net, views = make("seco", freeze_norm=True, group_size=2, query_groups=2), make_views("seco")
+    for norm in (net.query["backbone"].norm, net.key["backbone"].norm):
+        norm.running_mean.fill_(0.3)
+        norm.running_var.fill_(2.0)
+    net.train()
+    net.update_key()
+    out = net(views, seed=0, step=0)
+    out.total.backward()
+    keys = net.key_features(views, seed=0, step=0)
+    plain = copy.deepcopy(net).eval()
+    for i in range(BATCH):
+        alone = {n: v[i : i + 1] for n, v in views.items()}
+        assert (keys["k1"][i] - plain.key["backbone"](alone["k1"])[0]).abs().max() < 1e-12
+        assert (net.query["backbone"](alone["q"]) - plain.query["backbone"](alone["q"])).abs().max() < 1e-12
+    for norm in (net.query["backbone"].norm, net.key["backbone"].norm):
+        assert torch.equal(norm.running_mean, torch.full_like(norm.running_mean, 0.3))
+        assert torch.equal(norm.running_var, torch.full_like(norm.running_var, 2.0))
+    for parameter in net.query["backbone"].norm.parameters():
+        assert parameter.grad.abs().max() > 0  # scale and shift are trained as ever
+
+
+def test_norms_cannot_be_frozen_where_there_are_none():
+    with pytest.raises(ConfigError, match="no batch norm"):
+        MomentumContrast(
+            backbone=nn.Sequential(nn.Conv2d(3, DIM, 3), nn.Flatten()), feature_dim=DIM, plan=methods.find("moco").PLAN,
+            momentum=0.9, temperature=0.1, queue_size=None, siblings="none", negatives="batch", key_groups="kind",
+            group_size=2, freeze_norm=True,
+        )  # fmt: skip
 
 
 def test_groups_are_shuffled_anew_each_step_and_features_come_back_in_order():

@@ -136,6 +136,9 @@ def test_options_of_the_method_are_checked_too():
         Pretrain(method_options={"queue": 3}).options()
     with pytest.raises(ConfigError, match="no method 'nothing'"):
         Pretrain(method="nothing").options()
+    with pytest.raises(ConfigError, match="no statistics to keep: give --init imagenet or an encoder"):
+        Pretrain(method_options={"freeze_norm": True}).options()
+    assert Pretrain(init="imagenet", method_options={"freeze_norm": True}).options().freeze_norm
 
 
 def test_a_batch_larger_than_the_places_is_refused():
