@@ -21,6 +21,9 @@ from seco.sensors.bands import Band, select
 if TYPE_CHECKING:
     from seco.data.tier import TrainingTier
 
+ROWS = 65_536
+"""Rows of the index worked on at a time."""
+
 
 class Dataset:
     """A dataset on disk. Cheap to open: columns of the index are read on first use, pixels when asked for."""
@@ -76,6 +79,8 @@ class Dataset:
                 yield file
         except (OSError, pa.ArrowException) as err:
             raise DatasetError(f"cannot read {path}: {err}; import the dataset again") from err
+        finally:
+            pa.default_memory_pool().release_unused()  # it keeps twice what a column takes
 
     @cached_property
     def _encoded(self) -> tuple[pa.Array, np.ndarray]:
@@ -104,7 +109,12 @@ class Dataset:
     def first_row(self) -> np.ndarray:
         """For each place the row of its first patch, int64 (places,), ascending."""
         # Places are numbered as they appear, so a first patch is one that raises the number.
-        return np.flatnonzero(np.diff(np.maximum.accumulate(self.place), prepend=-1))
+        found, highest = [np.zeros(0, np.int64)], np.int32(-1)
+        for start in range(0, len(self.place), ROWS):
+            reached = np.maximum.accumulate(self.place[start : start + ROWS].clip(highest))
+            found.append(start + np.flatnonzero(np.diff(reached, prepend=highest)))
+            highest = reached[-1]
+        return np.concatenate(found)
 
     @cached_property
     def dates(self) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import shapely
 from jaxtyping import Bool, Float, Integer
 
-AT_A_TIME = 65_536
+AT_A_TIME = 16_384
 """Boxes held as shapes at a time: each takes ten times its four numbers."""
 Boxes = Float[np.ndarray, "_ 4"]
 
@@ -23,20 +23,20 @@ def overlapping(boxes: Boxes, others: Boxes, *, grow_deg: float = 0.0) -> Intege
     """
     turn = np.array([360.0, 0.0, 360.0, 0.0])
     copies = np.concatenate([others, others + turn, others - turn])
-    grow = (grow_deg - HAIR_DEG) * np.array([-1.0, -1.0, 1.0, 1.0])
-    west, east = (boxes[:, 0].min(initial=0) + grow[0], boxes[:, 2].max(initial=0) + grow[2])
+    grown = boxes + (grow_deg - HAIR_DEG) * np.array([-1.0, -1.0, 1.0, 1.0])
+    west, east = grown[:, 0].min(initial=0), grown[:, 2].max(initial=0)
     near = np.flatnonzero((copies[:, 2] >= west) & (copies[:, 0] <= east))
-    tree = shapely.STRtree(shapely.box(*copies[near].T))
+    near = near[np.argsort(copies[near, 0], kind="stable")]
     found = [np.zeros((0, 2), np.int64)]
-    for start in range(0, len(boxes), AT_A_TIME):
-        grown = shapely.box(*(boxes[start : start + AT_A_TIME] + grow).T)
-        pairs = tree.query(grown, predicate="intersects").T
-        found.append(
-            np.unique(
-                np.stack([pairs[:, 0] + start, near[pairs[:, 1]] % max(1, len(others))], axis=1), axis=0
-            )
-        )
-    return np.concatenate(found)
+    for first in range(0, len(near), AT_A_TIME):
+        some = copies[near[first : first + AT_A_TIME]]  # a strip from west to east
+        tree = shapely.STRtree(shapely.box(*some.T))
+        beside = np.flatnonzero((grown[:, 2] >= some[0, 0]) & (grown[:, 0] <= some[:, 2].max()))
+        for start in range(0, len(beside), AT_A_TIME):
+            asked = beside[start : start + AT_A_TIME]
+            box, other = tree.query(shapely.box(*grown[asked].T), predicate="intersects")
+            found.append(np.stack([asked[box], near[first + other] % len(others)], axis=1))
+    return np.unique(np.concatenate(found), axis=0)
 
 
 def touched(

@@ -59,7 +59,7 @@ class Options:
     )
     freeze_norm: bool = setting(
         False,
-        "normalise by the batch-norm statistics of the starting weights (--init), and keep them: crops have others",
+        "normalise by the batch-norm statistics of the starting weights (--init), and keep them: other imagery has others",
     )
     accumulate: int = setting(
         1,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import math
 from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
 
 from seco.errors import CheckpointError, DatasetError
 from seco.sensors.bands import Band
@@ -14,6 +18,8 @@ _TEXTS = ("arch", "method", "init", "data_fingerprint", "normalise", "source", "
 _COUNTS = {"patch_px": 1, "feature_dim": 1, "num_steps": 0}
 """Whole numbers, with the least of each."""
 _MAX_COUNT = 2**53
+MAX_BOXES = 2_000_000
+"""Footprints that fit an encoder's file: the spec is in its header, which safetensors limits to 100 MB."""
 _LATER = {"clip": None, "source": "", "licence": ""}
 
 
@@ -32,7 +38,8 @@ class EncoderSpec:
         init: what its weights started from.
         data_fingerprint: of the training tier.
         num_steps: steps trained.
-        trained_boxes: (west, south, east, north) degrees of every place trained on; empty where places have no position.
+        trained_boxes: (west, south, east, north) degrees of every place trained on, float64 (places, 4); empty where places
+            have no position. They take no part in a comparison of specs.
         normalise: how a task should normalise by default: `spec`, or `dataset` where the weights have no statistics.
         clip: the least and greatest stored number that the encoder was fed: others are limited to them before `mean` and
             `std`. None limits nothing.
@@ -51,7 +58,9 @@ class EncoderSpec:
     init: str = "random"
     data_fingerprint: str = ""
     num_steps: int = 0
-    trained_boxes: tuple[tuple[float, float, float, float], ...] = ()
+    trained_boxes: Float64[np.ndarray, "places 4"] = dataclasses.field(
+        default_factory=lambda: np.zeros((0, 4)), compare=False
+    )
     normalise: str = "spec"
     clip: tuple[float, float] | None = None
     source: str = ""
@@ -73,6 +82,7 @@ class EncoderSpec:
         # What came later is left out where it says nothing, so that encoders keep their fingerprints.
         values = {k: v for k, v in values.items() if k not in _LATER or v != _LATER[k]}
         values["bands"] = [b.to_json() for b in self.bands]
+        values["trained_boxes"] = boxes_to_text(self.trained_boxes)
         return {"format": "seco-encoder", "version": SPEC_VERSION, **values}
 
     @classmethod
@@ -93,7 +103,7 @@ class EncoderSpec:
             plain["bands"] = tuple(_band(b) for b in plain["bands"])
             for name in ("mean", "std", "heads"):
                 plain[name] = tuple(plain[name])
-            plain["trained_boxes"] = tuple(tuple(b) for b in plain["trained_boxes"])
+            plain["trained_boxes"] = read_boxes(plain["trained_boxes"])
             if plain.get("clip") is not None:
                 low, high = plain["clip"]
                 plain["clip"] = (float(low), float(high))
@@ -127,8 +137,30 @@ def _check_kinds(values: dict[str, Any]) -> None:
     for name in ("mean", "std"):
         if not all(_is_number(v) and math.isfinite(v) for v in values[name]):
             raise ValueError(f"{name} {values[name]!r} are no finite numbers")
-    if not all(len(b) == 4 and all(map(_is_number, b)) for b in values["trained_boxes"]):
-        raise ValueError("trained_boxes are no boxes of four numbers")
+
+
+def boxes_to_text(boxes: Float64[np.ndarray, "places 4"]) -> str:
+    """Return boxes as base64 of little-endian float64: half as long as their numbers in JSON, and read at once."""
+    return base64.b64encode(np.ascontiguousarray(boxes, "<f8").tobytes()).decode("ascii")
+
+
+def read_boxes(value: Any) -> Float64[np.ndarray, "places 4"]:
+    """Read what `boxes_to_text` wrote, or a list of boxes as specs had it once.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        if isinstance(value, str):
+            boxes = np.frombuffer(base64.b64decode(value, validate=True), "<f8").astype(float).reshape(-1, 4)
+        else:
+            numbers = all(len(box) == 4 and all(map(_is_number, box)) for box in value)
+            boxes = np.array(value if numbers else np.zeros(1), np.float64).reshape(-1, 4)
+    except (TypeError, ValueError, OverflowError) as err:
+        raise ValueError("trained_boxes are no boxes of four numbers") from err
+    if not np.isfinite(boxes).all():
+        raise ValueError("trained_boxes are not all finite")
+    return boxes
 
 
 def _is_number(value: Any) -> bool:

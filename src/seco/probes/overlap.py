@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from seco.data.overlap import Boxes, touched
 from seco.nets.spec import EncoderSpec
 
@@ -16,6 +14,6 @@ def is_transductive(spec: EncoderSpec, test_boxes: Boxes | None) -> bool | None:
     """
     if spec.method == "none":
         return False
-    if test_boxes is None or not spec.trained_boxes:
+    if test_boxes is None or not len(spec.trained_boxes):
         return None
-    return bool(touched(test_boxes, np.array(spec.trained_boxes, np.float64)).any())
+    return bool(touched(test_boxes, spec.trained_boxes).any())

@@ -21,7 +21,7 @@ from seco.nets.backbones import build_backbone, check_input, feature_dim
 from seco.nets.devices import broken_in_bf16, keep_freed_memory, pick_device, pick_precision
 from seco.nets.encoder import Encoder, starting_spec
 from seco.nets.phases import SAVE, VIEWS, WAIT, Phases, lines
-from seco.nets.spec import EncoderSpec
+from seco.nets.spec import MAX_BOXES, EncoderSpec
 from seco.runs import (
     CONFIG_NAME,
     ENCODER_NAME,
@@ -206,11 +206,16 @@ class _Session:
         config = self.config
         if before is None:
             start = starting_spec(config.init, self.tier.bands)
-            self.starting_boxes = start.trained_boxes if start else ()
+            self.starting_boxes = start.trained_boxes if start else np.zeros((0, 4))
         else:
             self.starting_boxes = before.starting_boxes
         # What the starting weights have seen, these have seen too.
-        self.trained_boxes = (*self.starting_boxes, *(tuple(b) for b in self.places.boxes.tolist()))
+        self.trained_boxes = np.concatenate([self.starting_boxes, self.places.boxes])
+        if len(self.trained_boxes) > MAX_BOXES:
+            self.trained_boxes = np.zeros((0, 4))
+            self.notes.append(
+                f"footprints of more than {MAX_BOXES:,} places are not kept: the encoder cannot tell what ground it saw"
+            )
         init = config.init if before is None else "random"
         backbone = build_backbone(config.encoder, len(self.tier.bands), init=init, seed=config.seed)
         for px in sorted(

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float64
 
 from seco import config as configs
 from seco.data.tier import TrainingTier
 from seco.errors import CheckpointError, ConfigError
+from seco.nets.spec import boxes_to_text, read_boxes
 from seco.runs import CONFIG_NAME, ENVIRONMENT_NAME, environment, write_json
 from seco.train.places import Places
 from seco.train.settings import Pretrain
@@ -38,7 +40,7 @@ class Started:
     dataset: str
     device: str
     precision: str
-    starting_boxes: tuple[tuple[float, float, float, float], ...]
+    starting_boxes: Float64[np.ndarray, "places 4"]
 
 
 def write(run: Path, config: Pretrain, started: Started, places: Places, tier: TrainingTier) -> None:
@@ -47,7 +49,8 @@ def write(run: Path, config: Pretrain, started: Started, places: Places, tier: T
     write_json(run / ENVIRONMENT_NAME, environment())
     table = pa.table({"place": tier.dataset.place_names, "part": _parts(places)})
     pq.write_table(table, run / PLACES_NAME)
-    write_json(run / STARTED_NAME, dataclasses.asdict(started))
+    values = {f.name: getattr(started, f.name) for f in dataclasses.fields(started)}
+    write_json(run / STARTED_NAME, values | {"starting_boxes": boxes_to_text(started.starting_boxes)})
     configs.write_yaml(config, run / CONFIG_NAME)
 
 
@@ -59,7 +62,7 @@ def read(run: Path) -> Started:
     """
     try:
         values = json.loads((run / STARTED_NAME).read_text(encoding="utf-8"))
-        values["starting_boxes"] = tuple((w, s, e, n) for w, s, e, n in values["starting_boxes"])
+        values["starting_boxes"] = read_boxes(values["starting_boxes"])
         return Started(**values)
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise CheckpointError(f"cannot read {run / STARTED_NAME}: {err}; start a new run") from err

@@ -153,7 +153,9 @@ def _facts(spec: EncoderSpec, options: Options, licence: str) -> str:
         "steps": str(spec.num_steps) if spec.num_steps else "not stated",
         "data": options.data or ("not stated" if not spec.data_fingerprint else "see below"),
         "fingerprint of the data": spec.data_fingerprint or "none",
-        "places trained on": str(len(spec.trained_boxes)) if spec.trained_boxes else "positions not kept",
+        "places trained on": str(len(spec.trained_boxes))
+        if len(spec.trained_boxes)
+        else "positions not kept",
         "patches": f"{spec.patch_px} px",
         "outputs": ", ".join(("features", *spec.heads)),
         "source of the weights": spec.source or f"trained with seco {seco.__version__}",

@@ -52,6 +52,17 @@ MIXED = tuple(sentinel2.band(n) for n in ("B01", "B02", "B04", "B8A"))
 
 
 class TestRoundTrip:
+    @pytest.mark.parametrize("rows", [1, 3, 4, 100])
+    def test_first_rows_found_some_at_a_time(self, tmp_path, monkeypatch, rows):
+        order = np.repeat([3, 0, 5, 1, 2, 4], [2, 4, 1, 1, 3, 5])
+        with begin(tmp_path / "a") as writer:
+            for i, place in enumerate(order):
+                writer.add(Patch(place=f"p{place}", pixels=noise(i), lon=10.0, lat=45.0))
+        monkeypatch.setattr("seco.data.dataset.ROWS", rows)
+        found = open_dataset(tmp_path / "a").first_row
+        assert found.dtype == np.int64
+        assert found.tolist() == [0, 2, 6, 7, 8, 11]
+
     def test_pixels_and_columns(self, tmp_path):
         with begin(tmp_path / "a") as writer:
             for place, month in itertools.product("pq", (1, 7)):

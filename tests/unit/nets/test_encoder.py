@@ -59,7 +59,7 @@ def real(bands=RGB, *, arch="test_resnet", heads=("z0", "z1"), seed=0, **setting
     dim = feature_dim(backbone)
     spec = EncoderSpec(
         arch=arch, bands=tuple(bands), mean=(100.0,) * len(bands), std=(50.0,) * len(bands), patch_px=32, feature_dim=dim,
-        heads=heads, method="seco", num_steps=7, trained_boxes=((1.5, 2.0, 3.0, 4.25),), **settings,
+        heads=heads, method="seco", num_steps=7, trained_boxes=np.array([[1.5, 2.0, 3.0, 4.25]]), **settings,
     )  # fmt: skip
     nets = nn.ModuleDict({h: projection_head(dim, 6, seed=i) for i, h in enumerate(heads)})
     return Encoder(spec=spec, backbone=backbone, heads=nets, name="real", device="cpu")
@@ -435,6 +435,20 @@ def test_saving_again_replaces_and_a_full_disk_keeps_the_old_one(tmp_path, monke
     assert load_folder(tmp_path, name="x", device="cpu").fingerprint() == real(seed=1).fingerprint()
 
 
+def test_footprints_come_back_exactly_from_the_file_and_from_a_list_of_numbers(tmp_path):
+    boxes = np.random.default_rng(0).uniform(-180, 180, (1000, 4))
+    encoder = real()
+    encoder.spec = dataclasses.replace(encoder.spec, trained_boxes=boxes)
+    encoder.save(tmp_path)
+    kept = read_spec(tmp_path / WEIGHTS_NAME).trained_boxes
+    assert np.array_equal(kept, boxes)
+    assert np.array_equal(load_encoder(tmp_path, device="cpu").spec.trained_boxes, boxes)
+    text = json.dumps(encoder.spec.to_json())
+    assert len(text) < 1000 + 43 * len(boxes), "a header of safetensors holds 100 MB"
+    former = encoder.spec.to_json() | {"trained_boxes": boxes.tolist()}
+    assert np.array_equal(EncoderSpec.from_json(former).trained_boxes, boxes)
+
+
 def test_the_spec_that_counts_is_in_the_weights_file(tmp_path):
     """A crash between the two files leaves an old copy beside new weights; people may lose or edit the copy."""
     real(seed=1, init="imagenet").save(tmp_path)
@@ -498,6 +512,11 @@ def change(tmp_path, **values):
         ({"mean": [0.0, float("nan"), 0.0]}, "damaged.*mean .* no finite numbers"),
         ({"trained_boxes": [[1.0, 2.0]]}, "damaged.*trained_boxes"),
         ({"trained_boxes": [["a", 0, 0, 0]]}, "damaged.*trained_boxes"),
+        ({"trained_boxes": [[10**400, 0, 0, 0]]}, "damaged.*trained_boxes"),
+        ({"trained_boxes": "no base64"}, "damaged.*trained_boxes"),
+        ({"trained_boxes": "AAAA"}, "damaged.*trained_boxes"),
+        ({"trained_boxes": "////////" * 16}, "damaged.*trained_boxes are not all finite"),
+        ({"trained_boxes": 3}, "damaged.*trained_boxes"),
         ({"std": [1.0, 0.0, 1.0]}, "must be above 0"),
         ({"mean": [1.0]}, "3 bands, 1 means"),
         ({"heads": ["z0"]}, "does not fit its spec"),

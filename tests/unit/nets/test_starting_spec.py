@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from seco.errors import CheckpointError
@@ -14,7 +15,9 @@ from seco.sensors.rgb import display_bands
 @pytest.fixture
 def saved(tmp_path):
     encoder = untrained("resnet18", init="random")
-    encoder.spec = dataclasses.replace(encoder.spec, method="seco", trained_boxes=((0.0, 1.0, 2.0, 3.0),))
+    encoder.spec = dataclasses.replace(
+        encoder.spec, method="seco", trained_boxes=np.array([[0.0, 1.0, 2.0, 3.0]])
+    )
     encoder.save(tmp_path / "encoder")
     return tmp_path
 
@@ -28,7 +31,7 @@ def test_a_run_or_a_file_in_it_is_read_with_what_it_saw(saved):
     for init in (saved, saved / "encoder", saved / "encoder" / "encoder.safetensors"):
         spec = starting_spec(str(init), display_bands())
         assert spec is not None
-        assert spec.trained_boxes == ((0.0, 1.0, 2.0, 3.0),)
+        assert spec.trained_boxes.tolist() == [[0.0, 1.0, 2.0, 3.0]]
 
 
 def test_a_file_of_any_name_is_enough_to_start_from(saved, tmp_path):

@@ -53,6 +53,6 @@ def test_transductive_is_told_or_unknown(
 ) -> None:
     spec = EncoderSpec(
         arch="resnet18", bands=display_bands(), mean=(0.0,) * 3, std=(1.0,) * 3, patch_px=16, feature_dim=8, method=method,
-        trained_boxes=trained,
+        trained_boxes=np.array(trained, np.float64).reshape(-1, 4),
     )  # fmt: skip
     assert is_transductive(spec, tested) is wanted

@@ -50,9 +50,7 @@ def test_an_encoder_trained_on_test_ground_is_told(make_dataset: Callable[..., P
     options = landcover.Options(**LAND, probes=("knn",))
     for trained, wanted in ((boxes[part == TEST][:1], True), (boxes[part != TEST], False)):
         encoder = headed()
-        encoder.spec = dataclasses.replace(
-            encoder.spec, method="seco", trained_boxes=tuple(tuple(map(float, b)) for b in trained)
-        )
+        encoder.spec = dataclasses.replace(encoder.spec, method="seco", trained_boxes=trained)
         row = evaluate([encoder], "landcover", data, options).rows[-1]
         assert row["transductive"] is wanted
 
