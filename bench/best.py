@@ -80,6 +80,7 @@ ATTEMPTS = (
         for name, flags in (
             ("crop-0.5", ("--crop-scale", "0.5,1")), ("crop-0.08", ("--crop-scale", "0.08,1")),
             ("temperature-0.2", ("--temperature", "0.2")), ("decay-0", ("--weight-decay", "0")),
+            ("queue", ("--negatives", "both", "--queue-size", "4096")), ("batch-256", ("--batch-size", "256")),
         )
     ),
     Attempt(name="moco-crop-0.5", flags=(*ADAPT, "--lr", "0.0001", "--crop-scale", "0.5,1")),
