@@ -209,7 +209,7 @@ def _rss_mb(*, peak: bool) -> float | None:
 def _processes(settings: Settings, say: Say) -> Iterator[Row]:
     """Train through torchrun in one process and in two, with the same batch over all."""
     case = f"training, {settings.encoder}, 64 px, batch {settings.batch_size} over all processes"
-    against, two = "1 process", "2 processes"
+    against, two, apart = "1 process", "2 processes", "2 processes, --query-groups 2"
     if importlib.util.find_spec("seco.nets.processes") is None:
         why = "not measured: this version of `seco pretrain` trains in one process"
         yield absent(family="scaling", case=case, contender=two, against=against, why=why)
@@ -222,14 +222,14 @@ def _processes(settings: Settings, say: Say) -> Iterator[Row]:
     num_steps = 2 if settings.quick else 80
     log_every = max(1, num_steps // 4)
 
-    def train(num: int) -> dict[str, float]:
-        say(f"scaling: {num} process{'es' if num > 1 else ''}")
+    def train(name: str, num: int, flags: tuple[str, ...]) -> dict[str, float]:
+        say(f"scaling: {name}")
         out = settings.work / f"run-{next(runs)}"
         command = [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num), "-m", "seco.cli",
             "pretrain", "--data", str(data.path), "--out", str(out), "--encoder", settings.encoder, "--steps",
             str(num_steps), "--batch-size", str(settings.batch_size), "--test-share", "0", "--probe-every", "0",
-            "--log-every", str(log_every), "--device", settings.device,
+            "--log-every", str(log_every), "--device", settings.device, *flags,
         ]  # fmt: skip
         environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, settings.threads // num))}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -243,8 +243,12 @@ def _processes(settings: Settings, say: Say) -> Iterator[Row]:
         return {"samples_per_s_while_training": statistics.median(rates[1:])}
 
     contenders = [
-        Contender(name=name, run=functools.partial(train, n), note="start and end of the programs included")
-        for n, name in ((1, against), (2, two))
+        Contender(
+            name=name,
+            run=functools.partial(train, name, n, flags),
+            note="start and end of the programs included",
+        )
+        for name, n, flags in ((against, 1, ()), (two, 2, ()), (apart, 2, ("--query-groups", "2")))
     ]
     timings = interleave(contenders, repeats=settings.repeats)
     yield from rows_of(
