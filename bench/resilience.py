@@ -10,7 +10,8 @@ under drawn clouds (the planet's own pictures would take hours here, and show no
 - `without`: nothing goes wrong, but the catalogue lacks those scenes;
 - `killed`: `kill -9` at 20 random moments spread over the work, under the transient faults; each time the same call goes on.
   What is whole is committed every second here, not every minute, so that there is something to go on from;
-- `memory-100`, `memory-500`, `memory-1000`: so many places of full size (264 px), each in a process of its own; its peak.
+- `memory-100`, `memory-500`, `memory-1000`: so many places of full size (264 px), each in a process of its own; its peak, and each
+  100 places what it holds, what of that is in use, and what the C library keeps of the memory that was given back.
 
 Expected: `transient` and `killed` equal `clean`, and `permanent` equals `without`: pixels byte for byte, index row for row.
 `python bench/resilience.py --work DIR --out resilience.json`; a phase whose result is in the file is not run again.
@@ -19,6 +20,7 @@ Expected: `transient` and `killed` equal `clean`, and `permanent` equals `withou
 from __future__ import annotations
 
 import argparse
+import ctypes
 import dataclasses
 import datetime as dt
 import functools
@@ -37,7 +39,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from seco.collect import collecting, runner
-from seco.collect.collecting import Collected, collect
+from seco.collect.collecting import Collected, View, collect
 from seco.collect.faults import Patience
 from seco.collect.settings import Collect
 from seco.planet.catalogue import making
@@ -181,12 +183,12 @@ def run_phase(phase: str, places: Path, planet: Path, work: Path, *, num: int) -
         catalog = catalog_of(planet, work / f"{phase}-catalog", pixels.url, without=without)
         begun = time.monotonic()
         kills: list[dict[str, int]] = []
-        peak_mb = None
+        memory: dict[str, Any] = {"peak_mb": None}
         if phase == "killed":
             kills = kill_over_and_over(places, catalog, out, pixels, num)
         if phase.startswith("memory"):
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                peak_mb = pool.apply(peak_of, (places, catalog, out, int(phase.partition("-")[2])))
+                memory = pool.apply(memory_of, (places, catalog, out, int(phase.partition("-")[2])))
             done = take(places, catalog, out, num_places=int(phase.partition("-")[2]), size=264)
         else:
             done = take(places, catalog, out, num_places=num)
@@ -196,7 +198,7 @@ def run_phase(phase: str, places: Path, planet: Path, work: Path, *, num: int) -
             "patches": done.num_patches, "looked_at": done.tally.looked_at, "missed": done.tally.missed,
             "rejected": done.tally.rejected, "requests": stats["requests"], "faults": stats["faults"],
             "requests_a_patch": round(stats["requests"] / done.num_patches, 2), "kills": kills,
-            "peak_mb": peak_mb,
+            **memory,
         }  # fmt: skip
     return {**row, "contents": contents(out)}
 
@@ -212,10 +214,37 @@ def take_committing(places: Path, catalog: Path, out: Path, num: int) -> None:
     take(places, catalog, out, num_places=num)
 
 
-def peak_of(places: Path, catalog: Path, out: Path, num: int) -> float:
-    """Collect places of full size; return the most memory that this process had, MB."""
-    take(places, catalog, out, num_places=num, size=264)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+def memory_of(places: Path, catalog: Path, out: Path, num: int) -> dict[str, Any]:
+    """Collect places of full size; return the most memory that this process had, and how it went there, MB."""
+    held: dict[int, dict[str, int]] = {}
+
+    def look(view: View) -> None:
+        hundred = view.standing.num_places // 100
+        if hundred not in held:
+            held[hundred] = {"places": view.standing.num_places, **memory_now()}
+
+    wanted = dataclasses.replace(settings(places, catalog), num_places=num, size=264)
+    collect(wanted, out, patience=PATIENT, show=look)
+    return {"peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1), "held": [*held.values()]}
+
+
+class _MallInfo(ctypes.Structure):
+    """What glibc's `mallinfo2` gives, bytes."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    )
+
+
+def memory_now() -> dict[str, int]:
+    """Return what this process holds, what of it is in use, and what the C library keeps free in it; all MB."""
+    libc = ctypes.CDLL(None)
+    libc.mallinfo2.restype = _MallInfo
+    found = libc.mallinfo2()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    bytes_ = (pages * resource.getpagesize(), found.uordblks + found.hblkhd, found.fordblks)
+    return dict(zip(("rss_mb", "in_use_mb", "kept_free_mb"), (b >> 20 for b in bytes_), strict=True))
 
 
 def kill_over_and_over(

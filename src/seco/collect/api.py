@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ Box = tuple[float, float, float, float]
 
 _STALE_PAGES = 3
 """Pages in a row that bring nothing new, after which an answer is taken for a loop."""
+_CAUSE = re.compile(r"\(Caused by .*?\): (.*?)[\"']\)\)?$")
 _RETRIED = (408, 429, 500, 502, 503, 504)
 
 
@@ -32,6 +34,7 @@ class ApiSource:
     def __init__(self, catalog: Catalog, settings: Collect) -> None:
         from pystac_client import Client
         from pystac_client.stac_api_io import StacApiIO
+        from requests.adapters import HTTPAdapter
         from urllib3.util import Retry
 
         limits = catalog.limits
@@ -46,7 +49,8 @@ class ApiSource:
             backoff_jitter=limits.backoff_s / 4, backoff_max=limits.most_backoff_s, respect_retry_after_header=True,
             raise_on_status=False, retry_after_max=int(limits.most_backoff_s),
         )  # fmt: skip
-        io = StacApiIO(max_retries=retry)
+        # Whoever has not answered at all is more likely a wrong address than a broken network: that shows soon.
+        io = StacApiIO(max_retries=retry.new(connect=min(retries, 1)))
         wait = min(limits.timeout_s, settings.timeout_s)
         io.session.hooks["response"].append(self._after)
         with _one_line(catalog):
@@ -54,6 +58,8 @@ class ApiSource:
             self._client = Client.open(catalog.url, stac_io=io, request_modifier=self._before, timeout=wait)
             searching = [k for k in self._client.links if k.rel == "search"]
             methods = {str(k.extra_fields.get("method", "GET")).upper() for k in searching}
+        for scheme in ("http://", "https://"):
+            io.session.mount(scheme, HTTPAdapter(max_retries=retry))
         self._method = "POST" if "POST" in methods or not methods else "GET"
         self._collection = self._choose_collection()
 
@@ -155,8 +161,11 @@ def _one_line(catalog: Catalog) -> Iterator[None]:
         AttributeError, NotImplementedError, RecursionError,
     ) as err:  # fmt: skip
         status = getattr(err, "status_code", None)
-        text = " ".join(str(err).split())[:200] or type(err).__name__
+        text = " ".join(str(err).split()) or type(err).__name__
+        # What is said of a connection is wrapped twice; the reason comes last.
+        wrapped = _CAUSE.search(text)
+        text = (wrapped[1] if wrapped else text)[:200]
         raise CatalogError(
             f"catalogue {catalog.name} ({catalog.url}) cannot be searched: {f'status {status}, ' if status else ''}{text}; "
-            "try again later, or choose another catalogue"
+            "see to its address, try again later, or choose another catalogue"
         ) from err

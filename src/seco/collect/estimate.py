@@ -20,6 +20,8 @@ RATE = 100.0
 RATE_NAME = "rate.json"
 _LEAST_WINDOWS = 200
 _HEADER_BYTES = 32 * 1024
+_TILES_ON_LAND, _CELLS_ON_LAND = 20_295, 18_583
+"""Tiles, and cells of a degree, with land north of 60 S (land mask of 0.05 degrees): more are not to be searched."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,8 @@ def estimate(
         sizes: numbers of places with all seasons; the plan's own number is put first.
 
     Returns:
-        A row for each size. Where more places are asked than there are at hand, tiles grow in proportion: an upper limit.
+        A row for each size. Where more places are asked than there are at hand, tiles grow in proportion, up to all that
+        have land: an upper limit.
     """
     own = survey.num_whole if planner.settings.incomplete == "replace" else survey.num_planned
     return [_row(planner, survey, rate, num) for num in dict.fromkeys((own, *sizes)) if num]
@@ -76,7 +79,8 @@ def _row(planner: Planner, survey: Survey, rate: Rate, num: int) -> dict[str, An
     looked = math.ceil(num * survey.num_places / planned)
     share = max(looked / max(len(planner.places), 1), 1.0)
     there = planner.places[:looked]
-    tiles = round(len(tiles_covering([p.lon for p in there], [p.lat for p in there])) * share) if there else 0
+    known = len(tiles_covering([p.lon for p in there], [p.lat for p in there])) if there else 0
+    tiles = _grown(known, share, most=_TILES_ON_LAND)
     patches = num * survey.num_patches / planned
     a_tile = survey.num_scenes / max(survey.num_tiles, 1)
     # A scene is opened once if its patches are cut one after another; there cannot be more than patches.
@@ -97,9 +101,13 @@ def _row(planner: Planner, survey: Survey, rate: Rate, num: int) -> dict[str, An
 def _searches(planner: Planner, survey: Survey, there: Sequence[Place], share: float, tiles: int) -> int:
     if planner.catalog.kind != "api":
         return 0
+    pages = math.ceil(survey.num_found / max(survey.num_searched, 1) / planner.catalog.limits.page_items)
     if planner.search.way == "tile":
-        pages = math.ceil(survey.num_found / max(survey.num_searched, 1) / planner.catalog.limits.page_items)
         return tiles * max(pages, 1)
     groups = len(group_places(there, size_px=planner.settings.size)[0])
-    pages = math.ceil(survey.num_found / max(survey.num_searched, 1) / planner.catalog.limits.page_items)
-    return round(groups * share) * max(pages, 1)
+    return _grown(groups, share, most=_CELLS_ON_LAND) * max(pages, 1)
+
+
+def _grown(num: int, share: float, *, most: int) -> int:
+    """Return a number of tiles or cells of more places, in proportion, until the land is full."""
+    return max(num, min(round(num * share), most))

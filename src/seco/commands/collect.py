@@ -30,7 +30,7 @@ def collect(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     args = parser.parse_args(argv)
     settings = configs.from_args(Collect, args)
     if args.estimate:
-        show(settings, args.out, rate=args.rate, as_json=False)
+        show(settings, args.out, rate=args.rate, file=args.json)
         return 0
     from seco.collect import collecting
     from seco.collect.display import Display

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from seco import config as configs
 from seco.errors import ConfigError
-from seco.runs import print_table
+from seco.runs import print_table, write_rows
 
 if TYPE_CHECKING:
     from seco.collect.collecting import Forecast
@@ -43,13 +43,17 @@ def rate_flag(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def show(settings: "Collect", out: Path, *, rate: float | None, as_json: bool) -> None:
-    """Plan, and print what the plan holds and costs."""
+def show(
+    settings: "Collect", out: Path, *, rate: float | None, as_json: bool = False, file: Path | None = None
+) -> None:  # fmt: skip
+    """Plan, and print what the plan holds and costs; write the table of costs to a file where one is given."""
     from seco.collect.collecting import forecast
 
     if rate is not None and rate <= 0:
         raise ConfigError(f"--rate {rate:g}; it must be above 0")
     found = forecast(settings, out, windows_a_second=rate)
+    if file is not None:
+        write_rows(file, found.rows)
     if as_json:
         told = {"settings": configs.to_plain(settings), **found.survey.to_json(), "estimate": found.rows}
         print(json.dumps(told, indent=2, default=str))

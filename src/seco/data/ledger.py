@@ -169,8 +169,11 @@ class LedgerWriter:
                 raise DatasetError(
                     f"{self.partial} was begun by another version of seco; finish it with that one, or remove it"
                 )
-            self._require_settings(values["settings"])
             self.mark = Mark(**values["mark"])
+            if self.mark.position:
+                self._require_settings(values["settings"])
+            elif values["settings"] != self.settings:
+                self._save(self.mark)  # nothing was done yet, so whoever mends a setting loses nothing
             if values["groups"]:
                 groups = tuple(fmt.Group(**{**g, "bands": tuple(g["bands"])}) for g in values["groups"])
                 self.layout = Layout(bands=self.bands, patch_px=self.patch_px, groups=groups)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import shapely
 
 from seco import cli
 from seco.collect.catalogs import catalog_of
+from seco.collect.estimate import Rate, estimate
 from seco.collect.model import Place
 from seco.collect.plan import POLAR, REASONS
 from seco.collect.planner import Planner, read_places
@@ -89,6 +91,20 @@ def test_plans_made_again_in_their_turn_are_the_plans(make, catalog, places, tmp
     assert any(t[-1] for t in at_once.values())
 
 
+def test_a_plan_stays_what_it_was(make, catalog, places, tmp_path):
+    """Datasets can only be made again if plans stay: a change of this digest has to be meant, and told in the changelog."""
+    told = []
+    for rule in ({"rule": "spaced"}, {"rule": "calendar", "incomplete": "keep", "edge": "pad", "seed": 3}):
+        one = planner(make, catalog, places, tmp_path, num_places=12, window_days=30, **rule)
+        for plan in (p for wave in one.waves() for p in one.in_turn(wave)):
+            seasons = [[(c.scene.id, round(c.coverage, 3)) for c in s.candidates] for s in plan.seasons]
+            corner = (plan.window.left_m, plan.window.top_m) if plan.window else None
+            told.append((plan.place.id, plan.tile, corner, plan.reason, seasons))
+    assert len(told) == 60
+    assert sum(bool(t[-1]) for t in told) > 30
+    assert hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16] == "4bc066f8abef8599"
+
+
 def test_later_waves_search_nothing_again(make, catalog, places, tmp_path, fake_api):
     fake_api.items, fake_api.page = json.loads(catalog.read_text())["features"], 1000
     one = Planner(
@@ -100,6 +116,16 @@ def test_later_waves_search_nothing_again(make, catalog, places, tmp_path, fake_
     assert len(fake_api.searches) == len(group_places(places, size_px=264)[0])
     local = planner(make, catalog, places, tmp_path / "local")
     assert {p.place.id: p.window for p in plans} == {p.place.id: p.window for p in local.plans(local.places)}
+
+
+def test_no_more_searches_are_reckoned_with_than_there_is_land(make, catalog, places, tmp_path, fake_api):
+    fake_api.items, fake_api.page = json.loads(catalog.read_text())["features"], 1000
+    one = Planner(places, catalog_of(fake_api.url), settings=collect(make), folder=tmp_path)
+    survey = one.survey()
+    own, more, most = estimate(one, survey, Rate(windows_a_second=100.0, source="as told"), sizes=(200, 10**9))
+    assert own["searches"] < more["searches"] < most["searches"]
+    pages = -(-survey.num_found // survey.num_searched // one.catalog.limits.page_items)
+    assert most["searches"] == 18_583 * max(pages, 1)
 
 
 def test_kept_in_part(make, catalog, places, tmp_path):

@@ -174,9 +174,24 @@ def test_what_comes_out_differently_leaves_nothing_of_the_first_try(tmp_path, pl
 def test_other_settings_are_refused(tmp_path):
     with LedgerWriter(tmp_path / "d.seco", **_kinds()) as writer:
         writer.add(child.patches_of(0), position=1, state={})
+        writer.commit()
     with (
         pytest.raises(DatasetError, match=r"other settings \(seed; seed was 0, is 1\)"),
         LedgerWriter(tmp_path / "d.seco", **_kinds(settings=child.SETTINGS | {"seed": 1})),
+    ):
+        pass
+
+
+def test_settings_may_change_as_long_as_nothing_was_done(tmp_path):
+    out, changed = tmp_path / "d.seco", child.SETTINGS | {"seed": 1}
+    with LedgerWriter(out, **_kinds()):
+        pass
+    with LedgerWriter(out, **_kinds(settings=changed)) as writer:
+        writer.add((), position=1, state={}, missed={"place": "a"})
+        writer.commit()
+    with (
+        pytest.raises(DatasetError, match=r"other settings \(seed; seed was 1, is 0\)"),
+        LedgerWriter(out, **_kinds()),
     ):
         pass
 
