@@ -36,7 +36,7 @@ from seco.planet.catalogue.items import COLLECTION as PLANET
 from seco.runs import write_json
 from seco.sensors.sentinel2 import band
 
-REPORT_FOLDER, REPORT_NAME, MISSED_NAME = "collection", "report.json", "missed.json"
+REPORT_FOLDER, REPORT_NAME, MISSED_NAME = "collection", "report.json", "missed.jsonl"
 _HOW = ("concurrency", "retries", "timeout_s", "hosts", "scheduler")
 """Settings that say how to fetch and not what: they may change from call to call."""
 _PACKAGES = ("seasonal-contrast", "async-tiff", "obstore", "rasterio", "numpy", "zarr", "pyarrow")
@@ -349,7 +349,6 @@ def _nothing(out: Path, tally: Tally, planner: Planner) -> str:
 def _write_report(writer: LedgerWriter, done: Collected, key: dict[str, Any]) -> None:
     """Write what a reader of the dataset may want to know and what its checksums must not depend on."""
     folder = writer.partial / REPORT_FOLDER
-    write_json(folder / MISSED_NAME, writer.missed())
     write_json(
         folder / REPORT_NAME,
         {
@@ -361,6 +360,7 @@ def _write_report(writer: LedgerWriter, done: Collected, key: dict[str, Any]) ->
             "versions": {name: _version(name) for name in _PACKAGES},
         },
     )  # fmt: skip
+    writer.copy_missed(folder / MISSED_NAME)
 
 
 def _version(name: str) -> str:

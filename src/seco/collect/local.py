@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from seco.collect.parse import UnusableItemError, parse_item
 from seco.collect.plan import seen_m, unfit
 from seco.collect.settings import Collect
 from seco.collect.sources import Item, Near, file_items, parquet_items, parquet_parts
-from seco.collect.store import SceneStore, Spool, scenes_to_lines
+from seco.collect.store import SceneStore, Spool, pack, scenes_to_lines
 from seco.planet.workers import in_order, num_cores
 from seco.runs import progress
 
@@ -80,9 +80,14 @@ def _parsed(items: Iterable[Item], wanted: Wanted, dropped: Counter[str]) -> Ite
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Part:
-    """Scenes of a part of a catalogue, as the store's lines, with grid and bounds of each; and what was dropped."""
+    """What a part of a catalogue holds that is wanted.
 
-    found: list[tuple[str, Box, str]]
+    Attributes:
+        found: by grid, the bounds of its scenes, and these as the store's lines, packed: many parts wait in memory.
+        dropped: items that were left out, by reason.
+    """
+
+    found: dict[str, tuple[Box, bytes]]
     dropped: Counter[str]
 
 
@@ -103,11 +108,10 @@ def read_local(wanted: Wanted, boxes: np.ndarray, *, store: SceneStore, name: st
     dropped: Counter[str] = Counter()
     for part in _parts(wanted, Near(boxes)):
         dropped.update(part.dropped)
-        for grid, box, line in part.found:
+        for grid, (box, packed) in part.found.items():
             key = f"grid-{name}-{grid.replace(':', '_')}"
-            spool.add(key, line)
-            other = grids.get(key, box)
-            grids[key] = (*map(min, box[:2], other[:2]), *map(max, box[2:], other[2:]))  # type: ignore[assignment]
+            spool.add(key, packed)
+            grids[key] = _around(box, grids.get(key, box))
     for key in grids:
         store.write_packed(key, spool.take(key), Counter())
     store.write_lines(name, [json.dumps([k, *b]) for k, b in sorted(grids.items())], dropped)
@@ -130,12 +134,24 @@ def _parquet_part(wanted: Wanted, near: Near, part: tuple[int, ...]) -> _Part:
 
 
 def _part(wanted: Wanted, items: Iterable[Item], dropped: Counter[str]) -> _Part:
-    scenes = list(scenes_of(items, wanted, dropped))
-    boxes = map(tuple, shapely.bounds([s.footprint for s in scenes]).tolist())
-    lines = scenes_to_lines(scenes)
-    return _Part(
-        found=[(s.grid, b, n) for s, b, n in zip(scenes, boxes, lines, strict=True)], dropped=dropped
-    )
+    found: dict[str, tuple[Box, bytes]] = {}
+    scenes = scenes_of(items, wanted, dropped)
+    while some := list(itertools.islice(scenes, _TOGETHER)):
+        lines: dict[str, list[str]] = {}
+        boxes: dict[str, Box] = {}
+        bounds = shapely.bounds([s.footprint for s in some]).tolist()
+        for scene, box, line in zip(some, bounds, scenes_to_lines(some), strict=True):
+            lines.setdefault(scene.grid, []).append(line)
+            boxes[scene.grid] = _around(box, boxes.get(scene.grid, box))
+        for grid, box in boxes.items():
+            other, before = found.get(grid, (box, b""))
+            found[grid] = (_around(box, other), before + pack(lines[grid]))
+    return _Part(found=found, dropped=dropped)
+
+
+def _around(one: Sequence[float], other: Sequence[float]) -> Box:
+    """Return the bounds of two boxes."""
+    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
 
 
 def _near_only(items: Iterator[Item], near: Near) -> Iterator[Item]:

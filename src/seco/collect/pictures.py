@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from array import array
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from seco.collect.collecting import MISSED_NAME, REPORT_FOLDER
@@ -64,17 +64,21 @@ def _draw_land(axes: object) -> None:
 
 
 def _taken(dataset: Path) -> np.ndarray:
-    table = pq.read_table(dataset / fmt.INDEX_NAME, columns=["place", "lon", "lat"])
-    places = table["place"].to_numpy()
-    first = np.r_[True, places[1:] != places[:-1]] if len(places) else np.zeros(0, bool)
-    return np.stack([table["lon"].to_numpy()[first], table["lat"].to_numpy()[first]], axis=1)
+    found = open_dataset(dataset)
+    lon, lat = (
+        np.concatenate([b.to_numpy(zero_copy_only=False) for b in found.index_batches(name)]) for name in ("lon", "lat")
+    )  # fmt: skip
+    return np.stack([lon, lat], axis=1)[found.first_row]
 
 
 def _missed(dataset: Path) -> dict[str, np.ndarray]:
     file = dataset / REPORT_FOLDER / MISSED_NAME
     if not file.is_file():
         return {}
-    out: dict[str, list[tuple[float, float]]] = {}
-    for row in json.loads(file.read_bytes()):
-        out.setdefault(row["reason"], []).append((row["lon"], row["lat"]))
-    return {reason: np.array(points) for reason, points in out.items()}
+    # Millions of places may have been missed: line by line, and numbers only.
+    out: dict[str, array[float]] = {}
+    with file.open("rb") as lines:
+        for line in lines:
+            row = json.loads(line)
+            out.setdefault(row["reason"], array("d")).extend((row["lon"], row["lat"]))
+    return {reason: np.array(numbers).reshape(-1, 2) for reason, numbers in out.items()}

@@ -141,7 +141,8 @@ class Planner:
         self.places = list(places) if settings.num_places is None else in_order(places, seed=settings.seed)
         self.search = Search(catalog, settings, folder)
         self._costs: dict[str | None, np.ndarray] = {}
-        self._order = {p.index: i for i, p in enumerate(self.places)}
+        self._order = np.empty(1 + max((p.index for p in self.places), default=-1), np.int64)
+        self._order[[p.index for p in self.places]] = np.arange(len(self.places))
         # Searched are boxes of all places, so that a later wave need not search the same ground again.
         self._groups = {g.key: g for g in group_places(self.places, size_px=settings.size)[0]}
 
@@ -164,7 +165,7 @@ class Planner:
         """
         groups, polar = group_places(wave, size_px=self.settings.size)
         for place in polar:
-            yield PlacePlan(place=place, order=self._order[place.index], reason=POLAR)
+            yield PlacePlan(place=place, order=self._turn(place), reason=POLAR)
         searched = [self._groups[g.key] for g in groups]
         # A file is read as a whole whatever is wanted of it, so it is read once for all.
         self.search.prepare(searched if self.catalog.kind == "api" else list(self._groups.values()))
@@ -184,7 +185,7 @@ class Planner:
         # A plan holds on to its candidates' scenes, which for a wave around the globe would be gigabytes: of all plans only
         # the tile is kept, and each is made again, alone, when its turn comes. It depends on no other place.
         tiles = {p.order: p.tile or "" for p in self.plans(wave)}
-        at = {self._order[p.index]: p for p in wave}
+        at = {self._turn(p): p for p in wave}
         needed = sorted((tile, order) for order, tile in tiles.items() if order < wanted)
         for _, run in itertools.groupby(needed, key=lambda t: t[0]):
             yield from sorted(self._again([at[order] for _, order in run]), key=lambda p: p.order)
@@ -195,12 +196,15 @@ class Planner:
         """Plan places whose scenes were searched for already."""
         groups, polar = group_places(places, size_px=self.settings.size)
         for place in polar:
-            yield PlacePlan(place=place, order=self._order[place.index], reason=POLAR)
+            yield PlacePlan(place=place, order=self._turn(place), reason=POLAR)
         for group in groups:
             yield from self._of_group(group)
 
+    def _turn(self, place: Place) -> int:
+        return int(self._order[place.index])
+
     def _of_group(self, group: Group) -> list[PlacePlan]:
-        orders = [self._order[p.index] for p in group.places]
+        orders = [self._turn(p) for p in group.places]
         return plan_places(
             group.places, self.search.scenes(self._groups[group.key]), self.settings, orders=orders
         )

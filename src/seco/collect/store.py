@@ -103,6 +103,11 @@ def _assets_from_text(text: str) -> list[Asset]:
     ]
 
 
+def pack(lines: Sequence[str]) -> bytes:
+    """Return lines compressed, each with its end; packs one after another are a pack of all their lines."""
+    return gzip.compress("".join(f"{line}\n" for line in lines).encode(), 1, mtime=0)
+
+
 class SceneStore:
     """Scenes by group, a compressed file each, in a folder that belongs to one question.
 
@@ -133,15 +138,12 @@ class SceneStore:
 
     def write_lines(self, group: str, lines: Sequence[str], dropped: Counter[str]) -> int:
         """Do as `write`, with scenes that are lines already."""
-        text = "\n".join((json.dumps({"dropped": dict(dropped)}), *lines))
-        write_atomic(self._file(group), gzip.compress(text.encode(), 1, mtime=0))
+        write_atomic(self._file(group), pack([json.dumps({"dropped": dict(dropped)}), *lines]))
         return len(lines)
 
     def write_packed(self, group: str, packed: bytes, dropped: Counter[str]) -> None:
-        """Do as `write`, with scenes that are lines already and compressed, each with its end of line."""
-        head = gzip.compress(f"{json.dumps({'dropped': dict(dropped)})}\n".encode(), 1, mtime=0)
-        # Compressed pieces one after another are a compressed file.
-        write_atomic(self._file(group), head + packed)
+        """Do as `write`, with scenes that are lines already and packed."""
+        write_atomic(self._file(group), pack([json.dumps({"dropped": dict(dropped)})]) + packed)
 
     def read(self, group: str) -> tuple[list[Scene], Counter[str]]:
         """Return a group's scenes, and what was dropped.
@@ -176,17 +178,17 @@ class SceneStore:
 
 
 class Spool:
-    """Lines for many groups on disk, in any order, before each group becomes a file of its own; memory stays bounded.
+    """Packs of lines for many groups on disk, in any order, before each group becomes a file of its own; memory stays bounded.
 
     Args:
         folder: where; what an earlier, interrupted spool left there is removed.
-        most_lines: lines in memory.
+        most_bytes: of packs in memory.
     """
 
-    def __init__(self, folder: Path, *, most_lines: int = 40_000) -> None:
-        self._folder, self._most = folder, most_lines
-        self._waiting: dict[str, list[str]] = {}
-        self._num = 0
+    def __init__(self, folder: Path, *, most_bytes: int = 32 * 2**20) -> None:
+        self._folder, self._most = folder, most_bytes
+        self._waiting: dict[str, list[bytes]] = {}
+        self._num_bytes = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for file in folder.glob("*.spool"):
@@ -194,25 +196,24 @@ class Spool:
         except OSError as err:
             raise DatasetError(f"cannot write {folder}: {err}; choose another folder") from err
 
-    def add(self, group: str, line: str) -> None:
-        """Put a scene, as a line, to a group."""
-        self._waiting.setdefault(group, []).append(line)
-        self._num += 1
-        if self._num >= self._most:
+    def add(self, group: str, packed: bytes) -> None:
+        """Put scenes, as packed lines, to a group."""
+        self._waiting.setdefault(group, []).append(packed)
+        self._num_bytes += len(packed)
+        if self._num_bytes >= self._most:
             self._flush()
 
     def _flush(self) -> None:
         try:
-            for group, lines in self._waiting.items():
+            for group, packs in self._waiting.items():
                 with (self._folder / f"{group}.spool").open("ab") as file:
-                    # Compressed pieces one after another are a compressed file.
-                    file.write(gzip.compress("".join(f"{line}\n" for line in lines).encode(), 1))
+                    file.writelines(packs)
         except OSError as err:
             raise DatasetError(f"cannot write {self._folder}: {err}; free disk space") from err
-        self._waiting, self._num = {}, 0
+        self._waiting, self._num_bytes = {}, 0
 
     def take(self, group: str) -> bytes:
-        """Return a group's scenes as compressed lines, in the order in which they came, and forget them."""
+        """Return a group's packs as one, in the order in which they came, and forget them."""
         self._flush()
         file = self._folder / f"{group}.spool"
         try:

@@ -169,11 +169,14 @@ class LedgerWriter:
                 raise DatasetError(
                     f"{self.partial} was begun by another version of seco; finish it with that one, or remove it"
                 )
-            self.mark = Mark(**values["mark"])
-            if self.mark.position:
-                self._require_settings(values["settings"])
-            elif values["settings"] != self.settings:
-                self._save(self.mark)  # nothing was done yet, so whoever mends a setting loses nothing
+            mark = Mark(**values["mark"])
+            if not mark.position and values["settings"] != self.settings:
+                # No place is committed, so whoever mends a setting loses nothing. A layout there may be: of shards that a
+                # first place filled before it was whole.
+                self._save(self.mark)
+                return
+            self._require_settings(values["settings"])
+            self.mark = mark
             if values["groups"]:
                 groups = tuple(fmt.Group(**{**g, "bands": tuple(g["bands"])}) for g in values["groups"])
                 self.layout = Layout(bands=self.bands, patch_px=self.patch_px, groups=groups)
@@ -320,11 +323,18 @@ class LedgerWriter:
             shutil.rmtree(self._folder / _PARTS, ignore_errors=True)
             shutil.rmtree(self.partial / fmt.ARCHIVE_NAME, ignore_errors=True)
 
-    def missed(self) -> list[dict[str, Any]]:
-        """Return the lines of the list of what was missed."""
-        if self._missed is not None:
-            self._missed.flush()
-        return [json.loads(line) for line in (self._folder / _MISSED).read_bytes().splitlines()]
+    def copy_missed(self, to: Path) -> None:
+        """Write the list of what was missed to a file, a JSON text a line; it is not held in memory.
+
+        Raises:
+            DatasetError: the disk is full.
+        """
+        with disk_errors(self.out):
+            if self._missed is not None:
+                self._missed.flush()
+            temporary = to.with_name(f".{to.name}.partial")
+            shutil.copyfile(self._folder / _MISSED, temporary)
+            temporary.replace(to)
 
     def finish(self, provenance: Mapping[str, Any]) -> None:
         """Commit everything and make the dataset, byte for byte as one that was never stopped.

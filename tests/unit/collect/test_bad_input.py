@@ -53,7 +53,7 @@ def test_a_place_at_sea_is_counted_and_one_at_the_pole_is_named(planet, tmp_path
     catalog = planet / "planet" / "items.parquet"
     done = take(planet, catalog, tmp_path / "d.seco", places=sea)
     assert done.tally.missed["no scenes there"] == 1 + clean[1].tally.missed.get("no scenes there", 0)
-    missed = json.loads((tmp_path / "d.seco/collection/missed.json").read_text())
+    missed = [json.loads(m) for m in (tmp_path / "d.seco/collection/missed.jsonl").open()]
     assert {"lon": -30.0, "lat": 0.0}.items() <= next(m for m in missed if m["lon"] == -30.0).items()
     sea.write_text(child.POINTS + "10.0,89.0\n")
     with pytest.raises(DatasetError, match=r"place 13 is 10, 89; .*latitude"):

@@ -73,7 +73,7 @@ def test_the_report_says_what_was_done(clean):
     assert report["num_places"] == done.num_places
     assert report["counts"]["rejected"] == done.tally.rejected
     assert report["settings"]["max_cloud"] == 100.0
-    missed = json.loads((out / "collection" / "missed.json").read_text())
+    missed = [json.loads(m) for m in (out / "collection" / "missed.jsonl").open()]
     assert len(missed) == sum(done.tally.missed.values()) == done.tally.looked_at - done.num_places
     assert all(b.offset == -0.1 for b in open_dataset(out).meta.bands)
 

@@ -73,10 +73,11 @@ def test_map_of_places_taken_and_missed(tmp_path, monkeypatch):
                 writer.add(Patch(place=f"p{i}", pixels=pixels, lon=10.0 * i, lat=5.0))
         folder = writer.partial / "collection"
         folder.mkdir()
-        (folder / "missed.json").write_text(
-            json.dumps([{"place": "x", "lon": -60.0, "lat": -3.0, "reason": "no clear scene"}])
-        )
+        rows = [{"place": i, "lon": -60.0 - i, "lat": -3.0, "reason": "ab"[i // 2]} for i in range(3)]
+        (folder / "missed.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in rows))
     np.testing.assert_array_equal(pictures._taken(out), [[0, 5], [10, 5], [20, 5]])
+    missed = {reason: points.tolist() for reason, points in pictures._missed(out).items()}
+    assert missed == {"a": [[-60, -3], [-61, -3]], "b": [[-62, -3]]}
     drawn = pictures.draw_pictures(out)
     assert [p.name for p in drawn] == ["map.png", "sheet.png"]
     assert all(p.stat().st_size > 2000 for p in drawn)

@@ -92,7 +92,11 @@ def test_plans_made_again_in_their_turn_are_the_plans(make, catalog, places, tmp
 
 
 def test_a_plan_stays_what_it_was(make, catalog, places, tmp_path):
-    """Datasets can only be made again if plans stay: a change of this digest has to be meant, and told in the changelog."""
+    """Datasets can only be made again if plans stay: a change of this digest has to be meant, and told in the changelog.
+
+    What goes into it is whole numbers and shares of exactly 1; corners lie at least 10 m from where they would be rounded
+    the other way. So it is the same on every platform.
+    """
     told = []
     for rule in ({"rule": "spaced"}, {"rule": "calendar", "incomplete": "keep", "edge": "pad", "seed": 3}):
         one = planner(make, catalog, places, tmp_path, num_places=12, window_days=30, **rule)
@@ -102,6 +106,7 @@ def test_a_plan_stays_what_it_was(make, catalog, places, tmp_path):
             told.append((plan.place.id, plan.tile, corner, plan.reason, seasons))
     assert len(told) == 60
     assert sum(bool(t[-1]) for t in told) > 30
+    assert {share for t in told for season in t[-1] for _, share in season} == {1.0}
     assert hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16] == "4bc066f8abef8599"
 
 
@@ -125,7 +130,7 @@ def test_no_more_searches_are_reckoned_with_than_there_is_land(make, catalog, pl
     own, more, most = estimate(one, survey, Rate(windows_a_second=100.0, source="as told"), sizes=(200, 10**9))
     assert own["searches"] < more["searches"] < most["searches"]
     pages = -(-survey.num_found // survey.num_searched // one.catalog.limits.page_items)
-    assert most["searches"] == 18_583 * max(pages, 1)
+    assert most["searches"] == 19_001 * max(pages, 1)
 
 
 def test_kept_in_part(make, catalog, places, tmp_path):

@@ -1,6 +1,7 @@
 """What the tests of the ledger run in processes that they kill: places with pixels that follow from their number."""
 
 import datetime
+import json
 import os
 import shutil
 import signal
@@ -65,7 +66,7 @@ def collect(out: Path, *, num: int, pause_s: float = 0.0) -> None:
             writer.add(patches, position=place + 1, state=counts, missed=missed)
             if place % 5 == 4:
                 writer.commit()
-        (writer.partial / "missed.json").write_text(str(writer.missed()))
+        writer.copy_missed(writer.partial / "missed.jsonl")
         writer.finish({"counts": counts})
 
 
@@ -80,7 +81,7 @@ def collect_plainly(out: Path, *, num: int) -> None:
         for place in range(num):
             for patch in patches_of(place):
                 writer.add(patch)
-        (writer.partial / "missed.json").write_text(str(missed))
+        (writer.partial / "missed.jsonl").write_text("".join(f"{json.dumps(m)}\n" for m in missed))
 
 
 def collect_and_die(out: str, num: int, steps: int) -> None:

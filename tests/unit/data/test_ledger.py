@@ -1,5 +1,6 @@
 """A dataset that is collected in pieces, by processes that are killed, is the dataset that was not."""
 
+import dataclasses
 import errno
 import importlib.util
 import json
@@ -194,6 +195,26 @@ def test_settings_may_change_as_long_as_nothing_was_done(tmp_path):
         LedgerWriter(out, **_kinds()),
     ):
         pass
+
+
+def test_of_a_first_try_without_a_whole_place_no_shard_and_no_layout_stays(tmp_path):
+    """A place of more patches than a shard holds: its shard is written, and it is killed; then fewer bands are asked for."""
+    out = tmp_path / "d.seco"
+    with LedgerWriter(out, **_kinds()) as writer:
+        writer.add(child.patches_of(5), position=1, state={})
+    kept = json.loads((tmp_path / "d.seco.partial" / LEDGER_FOLDER / "ledger.json").read_text())
+    assert (kept["mark"]["position"], len(kept["groups"])) == (0, 2)
+    fewer = {"bands": child.BANDS[2:], "patch_px": child.PATCH_PX // 2, "settings": child.SETTINGS | {"bands": ["B11"]}}
+    with LedgerWriter(out, **_kinds(**fewer)) as writer:
+        assert writer.layout is None
+        assert not [p for p in contents(tmp_path / "d.seco.partial") if p.startswith("archive")]
+        patches = [dataclasses.replace(p, pixels={"B11": p.pixels["B11"]}) for p in child.patches_of(0)]
+        writer.add(patches, position=1, state={})
+        writer.finish({})
+    found = open_dataset(out)
+    assert [b.name for b in found.meta.bands] == ["B11"]
+    assert len(found) == len(patches)
+    assert check(found) == []
 
 
 def test_two_writers_at_once_are_refused(tmp_path):
