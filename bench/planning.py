@@ -8,6 +8,7 @@ fifth: the scenes with 10% of cloud or less, as a server that filters would answ
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import json
 import os
@@ -44,6 +45,7 @@ seconds = time.perf_counter() - begun
 own, others = (resource.getrusage(w).ru_maxrss / 1024 for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 print(json.dumps({"code": code, "seconds": seconds, "peak_mb": own, "peak_helper_mb": others}), file=sys.stderr)
 """
+SAMPLE_S = 0.5
 
 
 def patterns(tiles: Sequence[Tile]) -> Iterator[dict[str, Any]]:
@@ -138,21 +140,41 @@ def measure(places: Path, catalog: Path, num: int, work: Path, *, again: bool) -
     ]  # fmt: skip
     rows = []
     for what in ("first", "again") if again else ("first",):
-        done = subprocess.run(
-            [sys.executable, "-c", CHILD, *words], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise SystemExit(done.stderr[-2000:])
-        told = json.loads(done.stderr.strip().splitlines()[-1])
-        survey = json.loads(done.stdout)
-        rows.append({"call": what, **told})
+        with (
+            (out.with_suffix(".out")).open("w+") as told_out,
+            (out.with_suffix(".err")).open("w+") as told_err,
+        ):
+            child = subprocess.Popen([sys.executable, "-c", CHILD, *words], stdout=told_out, stderr=told_err)
+            together = 0.0
+            while child.poll() is None:
+                together = max(together, family_mb(child.pid))
+                time.sleep(SAMPLE_S)
+            told_out.seek(0)
+            told_err.seek(0)
+            survey_text, told_text = told_out.read(), told_err.read()
+        if child.returncode:
+            raise SystemExit(told_text[-2000:])
+        survey = json.loads(survey_text)
+        rows.append({"call": what, "together_mb": together, **json.loads(told_text.strip().splitlines()[-1])})
     return {
         "places": num, "seconds": round(rows[0]["seconds"], 1), "peak_mb": round(rows[0]["peak_mb"]),
         "peak_helper_mb": round(rows[0]["peak_helper_mb"]),  # of the largest helper: there is one a core
+        "peak_together_mb": round(rows[0]["together_mb"]),
         "again_seconds": round(rows[1]["seconds"], 1) if again else None,
         "again_peak_mb": round(rows[1]["peak_mb"]) if again else None,
         "whole": survey["num_whole"], "patches": survey["num_patches"], "scenes_found": survey["num_found"],
     }  # fmt: skip
+
+
+def family_mb(number: int) -> float:
+    """Return what a process and all that it started hold at this moment, MB; what they share counts once."""
+    total = 0.0
+    with contextlib.suppress(OSError, StopIteration):  # one that ended meanwhile holds nothing
+        for thread in Path(f"/proc/{number}/task").iterdir():
+            total += sum(family_mb(int(child)) for child in (thread / "children").read_text().split())
+        lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
+        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    return total
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ under drawn clouds (the planet's own pictures would take hours here, and show no
 - `without`: nothing goes wrong, but the catalogue lacks those scenes;
 - `killed`: `kill -9` at 20 random moments spread over the work, under the transient faults; each time the same call goes on.
   What is whole is committed every second here, not every minute, so that there is something to go on from;
-- `memory-100`, `memory-500`, `memory-1000`: so many places of full size (264 px), each in a process of its own; its peak, and each
-  100 places what it holds, what of that is in use, and what the C library keeps of the memory that was given back.
+- `memory-300`, `memory-1000`, `memory-3000`: so many places of full size (264 px), closer together, in a process of its own; its
+  peak before and after the pictures, and ten times on the way what it holds, what of that is in use, and what the C
+  library keeps of the memory that was given back.
 
 Expected: `transient` and `killed` equal `clean`, and `permanent` equals `without`: pixels byte for byte, index row for row.
 `python bench/resilience.py --work DIR --out resilience.json`; a phase whose result is in the file is not run again.
@@ -41,6 +42,7 @@ import pyarrow.parquet as pq
 from seco.collect import collecting, runner
 from seco.collect.collecting import Collected, View, collect
 from seco.collect.faults import Patience
+from seco.collect.pictures import draw_pictures
 from seco.collect.settings import Collect
 from seco.planet.catalogue import making
 from seco.planet.catalogue.points import write_points
@@ -52,7 +54,7 @@ from seco.planet.utm import to_lonlat
 from seco.runs import environment, write_json
 
 SITES = ((4.1, 48.9), (-68.8, -32.9), (179.9, -16.5), (-0.6, 5.6), (77.2, 28.6), (139.6, 35.9))
-TILE_PX, EDGE_PX, A_SIDE = 1098, 60, 14
+TILE_PX, EDGE_PX, A_SIDE, A_SIDE_CLOSE = 1098, 60, 14, 24
 FIRST, LAST = dt.date(2022, 1, 1), dt.date(2023, 6, 30)
 BANDS = {"B04": 10, "B8A": 20, "B09": 60, "SCL": 20}
 NUM = 1_000
@@ -63,7 +65,7 @@ TRANSIENT = (
 )
 KILLS = 20
 COMMIT_S = 1.0
-PHASES = ("clean", "transient", "permanent", "without", "killed", "memory-100", "memory-500", "memory-1000")
+PHASES = ("clean", "transient", "permanent", "without", "killed", "memory-300", "memory-1000", "memory-3000")
 
 
 def read(
@@ -91,17 +93,22 @@ def settings(places: Path, catalog: Path) -> Collect:
     )  # fmt: skip
 
 
-def make(work: Path) -> tuple[Path, Path]:
-    """Make places and their scenes, or go on with it; return the places' file and the planet's folder."""
-    work.mkdir(parents=True, exist_ok=True)
-    places, planet = work / "places.csv", work / "planet"
-    steps = 1_000 + (TILE_PX * 10 - 2_000) * (np.arange(A_SIDE) + 0.5) / A_SIDE
+def write_places(file: Path, a_side: int) -> Path:
+    """Write places, so many squared in each tile."""
+    steps = 1_000 + (TILE_PX * 10 - 2_000) * (np.arange(a_side) + 0.5) / a_side
     points = []
     for lon, lat in SITES:
         tile = tiles_covering([lon], [lat], tile_px=TILE_PX)[0]
         east, south = np.meshgrid(tile.left_m + steps, tile.top_m - steps)
         points.append(np.stack(to_lonlat(tile.epsg, east.ravel(), south.ravel()), axis=1))
-    write_points(np.round(np.concatenate(points), 6), places)
+    write_points(np.round(np.concatenate(points), 6), file)
+    return file
+
+
+def make(work: Path) -> tuple[Path, Path]:
+    """Make places and their scenes, or go on with it; return the places' file and the planet's folder."""
+    work.mkdir(parents=True, exist_ok=True)
+    places, planet = write_places(work / "places.csv", A_SIDE), work / "planet"
     making.BANDS = tuple(b for b in BANDS if b != "SCL")  # no other bands are asked for
     scenes = making.Scenes(
         points=places,
@@ -187,9 +194,11 @@ def run_phase(phase: str, places: Path, planet: Path, work: Path, *, num: int) -
         if phase == "killed":
             kills = kill_over_and_over(places, catalog, out, pixels, num)
         if phase.startswith("memory"):
+            num = int(phase.partition("-")[2])
+            places = write_places(work / "close.csv", A_SIDE_CLOSE)
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                memory = pool.apply(memory_of, (places, catalog, out, int(phase.partition("-")[2])))
-            done = take(places, catalog, out, num_places=int(phase.partition("-")[2]), size=264)
+                memory = pool.apply(memory_of, (places, catalog, out, num))
+            done = take(places, catalog, out, num_places=num, size=264)
         else:
             done = take(places, catalog, out, num_places=num)
         stats = pixels.stats
@@ -219,13 +228,24 @@ def memory_of(places: Path, catalog: Path, out: Path, num: int) -> dict[str, Any
     held: dict[int, dict[str, int]] = {}
 
     def look(view: View) -> None:
-        hundred = view.standing.num_places // 100
-        if hundred not in held:
-            held[hundred] = {"places": view.standing.num_places, **memory_now()}
+        tenth = view.standing.num_places * 10 // num
+        if tenth not in held:
+            held[tenth] = {"places": view.standing.num_places, **memory_now()}
 
-    wanted = dataclasses.replace(settings(places, catalog), num_places=num, size=264)
-    collect(wanted, out, patience=PATIENT, show=look)
-    return {"peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1), "held": [*held.values()]}
+    collect(
+        dataclasses.replace(settings(places, catalog), num_places=num, size=264),
+        out,
+        patience=PATIENT,
+        show=look,
+    )
+    peak = peak_mb()
+    draw_pictures(out)
+    return {"peak_mb": peak, "peak_with_pictures_mb": peak_mb(), "held": [*held.values()]}
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process had, MB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 class _MallInfo(ctypes.Structure):
@@ -233,7 +253,18 @@ class _MallInfo(ctypes.Structure):
 
     _fields_ = tuple(
         (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+        for name in [
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        ]
     )
 
 

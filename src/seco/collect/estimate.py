@@ -21,7 +21,7 @@ RATE_NAME = "rate.json"
 _LEAST_WINDOWS = 200
 _HEADER_BYTES = 32 * 1024
 _TILES_ON_LAND, _CELLS_ON_LAND = 20_795, 19_001
-"""Tiles, and cells of a degree, with any land north of 60 S (by the land mask of 0.05 degrees): no more are to be searched."""
+"""Tiles, and cells of a degree, with any land north of 60 S (land mask of 0.05 degrees): no more are to be searched."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

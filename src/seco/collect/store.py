@@ -178,7 +178,7 @@ class SceneStore:
 
 
 class Spool:
-    """Packs of lines for many groups on disk, in any order, before each group becomes a file of its own; memory stays bounded.
+    """Packs of lines for many groups on disk, in any order, until each group becomes a file; memory stays bounded.
 
     Args:
         folder: where; what an earlier, interrupted spool left there is removed.

@@ -206,7 +206,12 @@ def test_plan_and_collect_are_a_pair(planet, served, tmp_path, capsys, clean):
     table = tmp_path / "costs.json"
     assert cli.main(["collect", *words, "--estimate", "--rate", "50", "--json", str(table)]) == 0
     told = capsys.readouterr().out
-    assert [r["places"] for r in json.loads(table.read_text())["rows"]][1:] == [1_000, 10_000, 200_000, 1_000_000]
+    assert [r["places"] for r in json.loads(table.read_text())["rows"]][1:] == [
+        1_000,
+        10_000,
+        200_000,
+        1_000_000,
+    ]
     for what in ("1,000,000", "search_hours", "gb_disk", "50 windows a second (as told)"):
         assert what in told
     assert server.stats["requests"] == 0, "no pixels for a plan"
@@ -223,7 +228,9 @@ def test_a_catalogue_that_takes_no_connection_is_told_soon_and_may_be_mended(pla
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(CatalogError, match=r"cannot be searched: .*Connection refused; see to its address"):
+        with pytest.raises(
+            CatalogError, match=r"cannot be searched: .*Connection refused; see to its address"
+        ):
             take(planet, url, tmp_path / "d.seco")
     assert sum(waited) <= 10
     assert take(planet, planet / "planet" / "items.parquet", tmp_path / "d.seco").num_places > 0

@@ -127,7 +127,9 @@ def test_no_more_searches_are_reckoned_with_than_there_is_land(make, catalog, pl
     fake_api.items, fake_api.page = json.loads(catalog.read_text())["features"], 1000
     one = Planner(places, catalog_of(fake_api.url), settings=collect(make), folder=tmp_path)
     survey = one.survey()
-    own, more, most = estimate(one, survey, Rate(windows_a_second=100.0, source="as told"), sizes=(200, 10**9))
+    own, more, most = estimate(
+        one, survey, Rate(windows_a_second=100.0, source="as told"), sizes=(200, 10**9)
+    )
     assert own["searches"] < more["searches"] < most["searches"]
     pages = -(-survey.num_found // survey.num_searched // one.catalog.limits.page_items)
     assert most["searches"] == 19_001 * max(pages, 1)

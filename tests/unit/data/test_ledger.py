@@ -204,7 +204,11 @@ def test_of_a_first_try_without_a_whole_place_no_shard_and_no_layout_stays(tmp_p
         writer.add(child.patches_of(5), position=1, state={})
     kept = json.loads((tmp_path / "d.seco.partial" / LEDGER_FOLDER / "ledger.json").read_text())
     assert (kept["mark"]["position"], len(kept["groups"])) == (0, 2)
-    fewer = {"bands": child.BANDS[2:], "patch_px": child.PATCH_PX // 2, "settings": child.SETTINGS | {"bands": ["B11"]}}
+    fewer = {
+        "bands": child.BANDS[2:],
+        "patch_px": child.PATCH_PX // 2,
+        "settings": child.SETTINGS | {"bands": ["B11"]},
+    }
     with LedgerWriter(out, **_kinds(**fewer)) as writer:
         assert writer.layout is None
         assert not [p for p in contents(tmp_path / "d.seco.partial") if p.startswith("archive")]
