@@ -10,8 +10,8 @@ under drawn clouds (the planet's own pictures would take hours here, and show no
 - `without`: nothing goes wrong, but the catalogue lacks those scenes;
 - `killed`: `kill -9` at 20 random moments spread over the work, under the transient faults; each time the same call goes on.
   What is whole is committed every second here, not every minute, so that there is something to go on from;
-- `memory-300`, `memory-1000`, `memory-3000`: so many places of full size (264 px), closer together, in a process of its own; its
-  peak before and after the pictures, and ten times on the way what it holds, what of that is in use, and what the C
+- `memory-300`, `memory-1000`, `memory-3000`: so many places of full size (264 px), closer together, each in its own process;
+  its peak before and after the pictures, and ten times on the way what it holds, what of that is in use, and what the C
   library keeps of the memory that was given back.
 
 Expected: `transient` and `killed` equal `clean`, and `permanent` equals `without`: pixels byte for byte, index row for row.
