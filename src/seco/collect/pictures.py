@@ -17,7 +17,7 @@ from seco.errors import DatasetError
 
 MAP_NAME, SHEET_NAME = "map.png", "sheet.png"
 MAX_SHEET_PATCHES = 5_000
-"""A sheet reads the whole dataset (it is stretched by all of it); larger ones are for the user to ask for."""
+"""A sheet reads three bands of the whole dataset (it is stretched by all of it); larger ones are for the user to ask for."""
 _MAX_POINTS = 50_000
 _STEP = 4
 _COLOURS = ("#d95f02", "#7570b3", "#e7298a", "#e6ab02", "#666666")
@@ -52,10 +52,10 @@ def draw_map(dataset: Path, out: Path) -> Path:
 
 
 def _draw_land(axes: object) -> None:
-    from seco.places.land import land_mask
+    from seco.places.land import land_percent
 
     try:
-        land = land_mask().percent[::_STEP, ::_STEP] > 50
+        land = land_percent()[::_STEP, ::_STEP] > 50
     except DatasetError:
         return  # the map does without
     axes.imshow(  # type: ignore[attr-defined]

@@ -85,7 +85,9 @@ def draw_dataset_sheet(dataset: Dataset, out: Path, *, num_places: int = 8, seed
     """
     if not 1 <= num_places <= MAX_SHEET:
         raise DatasetError(f"sheet of {num_places} places; between 1 and {MAX_SHEET} (--places)")
-    tier = dataset.training()
+    # Only what is shown: a tier of twelve bands would be four times as large on disk and in memory.
+    bands = dataset.bands()
+    tier = dataset.training([bands[i].name for i in sorted(set(rgb_positions(bands)))])
     num_dates = np.bincount(dataset.place, minlength=len(dataset.place_ids))
     chosen = np.sort(np.random.default_rng(seed).permutation(len(num_dates))[:num_places])
     num_cols = int(min(num_dates[chosen].max(), 24))

@@ -26,7 +26,10 @@ from seco.sensors.bands import Band
 TIER_VERSION = 2
 QUANTILES = (0.02, 0.98)
 """Ends of the stretch, as the original's per-band 2-98% quantiles (SeCo, released code)."""
-CHUNK_PATCHES = 256
+CHUNK_PATCHES, CHUNK_BYTES = 256, 32 * 2**20
+"""Patches read at once, and their bytes, of which some copies are made."""
+_SAMPLE = 4096
+"""Values kept of `CHUNK_PATCHES` patches, a band, where quantiles are taken over a sample."""
 PIXELS_NAME, ABOUT_NAME = "pixels.npy", "tier.json"
 
 
@@ -106,8 +109,9 @@ def _make(dataset: Dataset, bands: tuple[Band, ...], folder: Path) -> None:
                 np.lib.format.write_array_header_1_0(header, about)
                 out.write(header.getvalue())
                 digest.update(header.getvalue())
-                for start in progress(range(0, len(dataset), CHUNK_PATCHES), "training tier"):
-                    block = read_block(dataset, bands, start, min(start + CHUNK_PATCHES, len(dataset)))
+                step = min(CHUNK_PATCHES, max(1, CHUNK_BYTES // (len(bands) * px**2 * dtype.itemsize)))
+                for start in progress(range(0, len(dataset), step), "training tier"):
+                    block = read_block(dataset, bands, start, min(start + step, len(dataset)))
                     stored = np.ascontiguousarray(block, dtype).data
                     out.write(stored)
                     digest.update(stored)
@@ -201,7 +205,9 @@ class _Statistics:
             self.num[i] += len(values)
             self.sum[i] += values.sum()
             self.squares[i] += (values**2).sum()
-            self.samples[i].append(values[:: max(1, len(values) // 4096)])
+            # In proportion to the patches, so that every pixel counts alike and memory does not depend on the step.
+            most = max(1, _SAMPLE * len(block) // CHUNK_PATCHES)
+            self.samples[i].append(values[:: max(1, len(values) // most)])
 
     def result(self) -> dict[str, list[float]]:
         out: dict[str, list[float]] = {"mean": [], "std": [], "low": [], "high": []}

@@ -143,6 +143,15 @@ def land_mask() -> LandMask:
     return LandMask.from_percent(_cached_percent(cache_folder()))
 
 
+def land_percent() -> UInt8[np.ndarray, "rows columns"]:
+    """Return the land in each cell of the global mask, 0-100, without the sums, which take four times as much memory.
+
+    Raises:
+        DatasetError: as `land_mask`.
+    """
+    return _cached_percent(cache_folder())
+
+
 def land_fraction(
     lon: ArrayLike, lat: ArrayLike, *, width_deg: ArrayLike, height_deg: ArrayLike
 ) -> np.ndarray:

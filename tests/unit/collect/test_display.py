@@ -83,3 +83,24 @@ def test_map_of_places_taken_and_missed(tmp_path, monkeypatch):
     assert all(p.stat().st_size > 2000 for p in drawn)
     monkeypatch.setattr(pictures, "MAX_SHEET_PATCHES", 5)
     assert [p.name for p in pictures.draw_pictures(out)] == ["map.png"]
+
+
+def test_a_sheet_needs_no_more_than_the_bands_it_shows(tmp_path):
+    import numpy as np
+
+    from seco.data.dataset import open_dataset
+    from seco.data.sheet import draw_dataset_sheet
+    from seco.data.writer import DatasetWriter, Patch
+    from seco.sensors.sentinel2 import band
+
+    out = tmp_path / "d.seco"
+    names = ["B02", "B03", "B04", "B08", "B11"]
+    with DatasetWriter(out, bands=[band(n) for n in names], patch_px=4, licence="", provenance={}) as writer:
+        for i in range(3):
+            writer.add(
+                Patch(place=f"p{i}", pixels=np.arange(80, dtype=np.uint16).reshape(5, 4, 4) + 1000 * i + 1)
+            )
+    drawn = draw_dataset_sheet(open_dataset(out), tmp_path / "sheet.png")
+    assert drawn.stat().st_size > 2000
+    (made,) = (out / "training").iterdir()
+    assert json.loads((made / "tier.json").read_text())["bands"] == ["B02", "B03", "B04"]

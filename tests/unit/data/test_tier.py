@@ -180,6 +180,25 @@ class TestMaking:
         assert (told["version"], told["dataset"], told["bands"]) == (2, data.fingerprint, ["green"])
         assert told["mean"] == tier.mean.tolist()
 
+    def test_how_much_is_read_at_once_changes_nothing_but_the_memory(self, tmp_path, monkeypatch):
+        blocks = random_blocks("uint16", nodata=0.0)
+        at_once = write(tmp_path / "a", blocks, bands(nodata=0.0)).training()
+        read, sizes = tier_module.read_block, []
+
+        def look(*args):
+            block = read(*args)
+            sizes.append(block.nbytes)
+            return block
+
+        monkeypatch.setattr(tier_module, "read_block", look)
+        monkeypatch.setattr(tier_module, "CHUNK_BYTES", 3 * blocks[0].nbytes + 1)
+        in_parts = write(tmp_path / "b", blocks, bands(nodata=0.0)).training()
+        assert len(sizes) > 2
+        assert max(sizes) == 3 * blocks[0].nbytes
+        np.testing.assert_array_equal(in_parts.pixels, at_once.pixels)
+        for name in ("mean", "std", "low", "high"):
+            np.testing.assert_array_equal(getattr(in_parts, name), getattr(at_once, name))
+
     def test_checksums_are_of_what_is_on_the_disk(self, make_dataset, monkeypatch):
         monkeypatch.setattr(tier_module, "CHUNK_PATCHES", 7)  # several chunks, the last one short
         data = open_dataset(make_dataset())
