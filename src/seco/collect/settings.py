@@ -1,6 +1,7 @@
 """What to collect, by what rule of dates, and with how much care."""
 
 import datetime as dt
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from seco.errors import ConfigError
 from seco.sensors.sentinel2 import BANDS, canonical
 
 ALL = "all"
+_SCHEDULER = re.compile(r"(tcp|tls|ucx|ws|wss)://\S+:\d+/?")
 _MASKS = ("auto", "scl", "none")
 _PIXEL_M = {band.name: int(band.gsd_m or 0) for band in BANDS}
 _LEVEL2 = tuple(b.name for b in BANDS if b.name != "B10")
@@ -114,6 +116,9 @@ class Collect:
             )
         if not 0 <= self.max_cloud <= 100:
             raise ConfigError(f"--max-cloud {self.max_cloud}; percent, between 0 and 100")
+        self._check_how()
+
+    def _check_how(self) -> None:
         at_least = (
             ("--num", self.num_places, 1), ("--candidates", self.candidates, 1), ("--seed", self.seed, 0),
             ("--concurrency", self.concurrency, 1), ("--retries", self.retries, 0),
@@ -121,6 +126,10 @@ class Collect:
         for flag, number, low in at_least:
             if number is not None and number < low:
                 raise ConfigError(f"{flag} {number}; it must be {low} or more")
+        if self.scheduler is not None and not _SCHEDULER.fullmatch(self.scheduler):
+            raise ConfigError(
+                f"--scheduler {self.scheduler}; give the address that `dask scheduler` prints, such as tcp://10.0.0.1:8786"
+            )
         if self.timeout_s <= 0:
             raise ConfigError(f"--timeout-s {self.timeout_s}; it must be above 0")
 

@@ -38,6 +38,10 @@ WRONG = [
     ({"concurrency": 0}, "--concurrency"),
     ({"retries": -1}, "--retries"),
     ({"timeout_s": 0.0}, "--timeout-s"),
+    *(
+        ({"scheduler": s}, "--scheduler .*such as tcp:")
+        for s in ("", "nonsense", "10.0.0.1:8786", "tcp://10.0.0.1", "foo://a:1")
+    ),
 ]
 
 
