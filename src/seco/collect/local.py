@@ -134,19 +134,16 @@ def _parquet_part(wanted: Wanted, near: Near, part: tuple[int, ...]) -> _Part:
 
 
 def _part(wanted: Wanted, items: Iterable[Item], dropped: Counter[str]) -> _Part:
-    found: dict[str, tuple[Box, bytes]] = {}
+    lines: dict[str, list[str]] = {}
+    boxes: dict[str, Box] = {}
     scenes = scenes_of(items, wanted, dropped)
+    # Lines are held and not scenes, which have a record for each of their rasters.
     while some := list(itertools.islice(scenes, _TOGETHER)):
-        lines: dict[str, list[str]] = {}
-        boxes: dict[str, Box] = {}
         bounds = shapely.bounds([s.footprint for s in some]).tolist()
         for scene, box, line in zip(some, bounds, scenes_to_lines(some), strict=True):
             lines.setdefault(scene.grid, []).append(line)
             boxes[scene.grid] = _around(box, boxes.get(scene.grid, box))
-        for grid, box in boxes.items():
-            other, before = found.get(grid, (box, b""))
-            found[grid] = (_around(box, other), before + pack(lines[grid]))
-    return _Part(found=found, dropped=dropped)
+    return _Part(found={grid: (box, pack(lines.pop(grid))) for grid, box in boxes.items()}, dropped=dropped)
 
 
 def _around(one: Sequence[float], other: Sequence[float]) -> Box:
