@@ -14,6 +14,8 @@ from seco.collect.masks import MASK, SCL, MaskRule, Meaning, meaning_of, told_of
 from seco.collect.model import Asset
 from seco.sensors.sentinel2 import BANDS, QUANTIFICATION, canonical
 
+BANDS_MISSING, MASK_MISSING = "bands missing", "mask missing"
+"""Why an item is of no use for what was asked."""
 _GSD_M = {b.name: float(b.gsd_m or 0) for b in BANDS} | {SCL: 20.0, MASK: 20.0}
 _BY_KEY = {
     "coastal": "B01", "blue": "B02", "green": "B03", "red": "B04", "rededge1": "B05", "rededge2": "B06",
@@ -110,10 +112,10 @@ def assets_of(
             best[asset.band] = rank, asset
     missing = [b for b in bands if b not in best]
     if missing:
-        raise ItemFault("bands missing", ", ".join(missing))
+        raise ItemFault(BANDS_MISSING, ", ".join(missing))
     masks = [b for b in mask.bands if b in best][:1]
     if not masks and mask.is_needed:
-        raise ItemFault("mask missing", mask.name)
+        raise ItemFault(MASK_MISSING, mask.name)
     found = {b: best[b][1] for b in (*bands, *masks)}
     one_each = {(id(a.shape), id(a.transform)): a for a in found.values()}.values()
     if len({tuple(round(v) for v in a.bounds_m) for a in one_each}) > 1:

@@ -27,6 +27,7 @@ from seco.collect.remote import Job, RemoteFetcher, cluster
 from seco.collect.runner import Standing, Stop, Tally, run
 from seco.collect.settings import Collect
 from seco.collect.wire import Counts
+from seco.collect.words import notes_on, nothing_for
 from seco.config import to_plain
 from seco.data import format as fmt
 from seco.data.ledger import LedgerWriter, forget, held, ledger_of
@@ -148,11 +149,11 @@ def collect(
         if not writer.num_patches:
             # Nothing is lost by it, and whoever mends what was wrong need not remove anything by hand.
             writer.abandon()
-            raise DatasetError(_nothing(out, tally, planner))
+            raise DatasetError(nothing_for(out, tally, planner.search.dropped))
         done = Collected(
             num_places=writer.num_places, num_patches=writer.num_patches, tally=tally,
             dropped=dict(planner.search.dropped.most_common()), counts=counts, seconds=time.monotonic() - begun,
-            num_new=writer.num_patches - had, notes=_notes(settings, writer.num_places, tally),
+            num_new=writer.num_patches - had, notes=notes_on(settings, writer.num_places, tally),
         )  # fmt: skip
         _write_report(writer, done, key)
         provenance = {
@@ -306,43 +307,6 @@ def _licence(catalog: Catalog) -> str:
         return "Simulated by seco, no real imagery"
     return (
         f"Contains modified Copernicus Sentinel data, by {catalog.name}; its own terms and attributions hold"
-    )
-
-
-def _notes(settings: Collect, num_places: int, tally: Tally) -> tuple[str, ...]:
-    notes = []
-    if settings.num_places is not None and num_places < settings.num_places:
-        notes.append(
-            f"{num_places} of {settings.num_places} places asked: no more were usable (more --places, a larger "
-            "--window-days or --max-cloud, or --incomplete keep)"
-        )
-    if tally.num_saturated:
-        notes.append(
-            f"{tally.num_saturated} pixels lie at the top of the scale, 65535: reflectance above 6.4 does not fit"
-        )
-    if tally.num_unjudged:
-        notes.append(
-            f"{tally.num_unjudged} patches of scenes without SCL or a mask that the items describe: how clear they are is "
-            "not known (--mask names one)"
-        )
-    if tally.num_incomplete:
-        notes.append(f"{tally.num_incomplete} places lack a season and were kept (--incomplete keep)")
-    return tuple(notes)
-
-
-def _nothing(out: Path, tally: Tally, planner: Planner) -> str:
-    missed = ", ".join(f"{n} {r}" for r, n in sorted(tally.missed.items(), key=lambda kv: -kv[1]))
-    rejected = ", ".join(f"{n} {r}" for r, n in sorted(tally.rejected.items(), key=lambda kv: -kv[1])[:4])
-    dropped = ", ".join(f"{n} {r}" for r, n in planner.search.dropped.most_common(4))
-    refused = any(reason.endswith(": refused") for reason in tally.rejected)
-    advice = (
-        "addresses of this machine or of a private network are refused unless --hosts private allows them"
-        if refused
-        else "try a larger --window-days, --max-cloud or date range"
-    )
-    return (
-        f"no place gave a patch for {out}: of {tally.looked_at} places {missed or 'none were planned'}; scenes turned down: "
-        f"{rejected or 'none'}; items left out: {dropped or 'none'}; {advice}"
     )
 
 
