@@ -11,7 +11,10 @@ from seco.collect.plan import CLOUDY, NO_SCENES
 from seco.collect.runner import Tally
 from seco.collect.settings import Collect
 
-_REFUSED = "addresses of this machine or of a private network are refused unless --hosts private allows them"
+_REFUSED = (
+    "refused are addresses that are neither http(s) nor s3, files outside the catalogue's own folder, and addresses of this "
+    "machine or of a private network unless --hosts private allows them"
+)
 _LEFT_OUT = {
     BANDS_MISSING: "ask for other --bands",
     MASK_MISSING: "give another --mask, or none",
