@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import zarr
 
 from seco.data import format as fmt
+from seco.data.shards import read_patches, shard_of
 from seco.errors import DatasetError
 from seco.sensors.bands import Band, select
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 ROWS = 65_536
 """Rows of the index worked on at a time."""
+MANY = 32
+"""Patches from which on shards are decoded directly: for fewer, checking a shard's list takes longer than Zarr does."""
 
 
 class Dataset:
@@ -175,10 +178,21 @@ class Dataset:
                 )
         return arrays  # type: ignore[return-value]
 
+    @cached_property
+    def _shards(self) -> list[int | None]:
+        return [shard_of(a, g) for a, g in zip(self.arrays, self.meta.groups, strict=True)]
+
     def planes(self, start: int, stop: int) -> list[np.ndarray]:
         """Return patches `start` to `stop` as stored: one (patches, bands, height, width) array a group."""
+        stop = min(stop, len(self))
+        archive = self.path / fmt.ARCHIVE_NAME
         try:
-            return [np.asarray(a[start:stop]) for a in self.arrays]
+            return [
+                read_patches(archive, group, start, stop, shard=shard)
+                if shard and stop - start >= MANY
+                else np.asarray(array[start:stop])
+                for group, array, shard in zip(self.meta.groups, self.arrays, self._shards, strict=True)
+            ]
         except (OSError, ValueError, RuntimeError) as err:
             raise DatasetError(
                 f"{self.path}: cannot decode patches {start} to {stop - 1} ({err}); run `seco dataset check`"

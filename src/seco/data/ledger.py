@@ -26,7 +26,7 @@ import zarr
 from seco.data import format as fmt
 from seco.data import layout as layouts
 from seco.data.layout import Layout, Patch
-from seco.data.shards import drop_shards, read_shard, replace_file, write_shard
+from seco.data.shards import drop_shards, read_patches, replace_file, write_shard
 from seco.data.writer import disk_errors, open_index, require_new, write_meta
 from seco.errors import DatasetError
 from seco.sensors.bands import Band
@@ -203,9 +203,13 @@ class LedgerWriter:
         self._planes = [[] for _ in layout.groups]
         if left:
             archive = self.partial / fmt.ARCHIVE_NAME
-            self._planes = [
-                read_shard(archive, g, self._shards, num=left, shard=layout.shard) for g in layout.groups
-            ]
+            first, stop = self._shards * layout.shard, self.mark.num_patches
+            try:
+                self._planes = [
+                    list(read_patches(archive, g, first, stop, shard=layout.shard)) for g in layout.groups
+                ]
+            except (ValueError, RuntimeError, OSError) as err:
+                raise DatasetError(f"{self.partial} is damaged ({err}); remove it and start again") from err
             self._rows = pq.read_table(self._part(self._shards)).to_pylist()[:left]
             for i, row in enumerate(self._rows):
                 if fmt.checksum([planes[i] for planes in self._planes]) != row["checksum"]:

@@ -1,11 +1,12 @@
 """Whole shards of an archive as files of their own: patches are compressed one by one, and joined when a shard is full.
 
-Zarr writes the very same bytes into an array, in twice the time or more; and here a shard appears in one step, whatever
-stops the process.
+Zarr writes the very same bytes into an array, and reads the same pixels, in twice the time or more; and here a shard
+appears in one step, whatever stops the process.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import shutil
@@ -15,15 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import zarr
+from jaxtyping import Shaped
 from numcodecs import blosc  # type: ignore[import-untyped]
-from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from seco.data import format as fmt
 from seco.data.layout import COMPRESSION_LEVEL, array_settings
-from seco.errors import DatasetError
 
-_KEY = "c/0/0/0/0"
 _NOWHERE = 2**64 - 1
 
 
@@ -53,23 +52,51 @@ def write_shard(
     replace_file(file, data)
 
 
-def read_shard(archive: Path, group: fmt.Group, number: int, *, num: int, shard: int) -> list[np.ndarray]:
-    """Return the first `num` patches of a shard.
+def read_patches(
+    archive: Path, group: fmt.Group, start: int, stop: int, *, shard: int
+) -> Shaped[np.ndarray, "patches bands h w"]:
+    """Return patches `start` to `stop` of a group: what Zarr reads, in a fraction of the time where they are many.
 
     Raises:
-        DatasetError: it is damaged.
+        ValueError, RuntimeError, OSError: a shard is damaged.
     """
-    file = shard_file(archive, group, number)
-    held: dict[str, Buffer] = {}
-    array = zarr.create_array(MemoryStore(held), **array_settings(group, num=num, shard=shard))
-    if file.is_file():
-        held[_KEY] = default_buffer_prototype().buffer.from_bytes(file.read_bytes())
-    try:
-        return list(np.asarray(array[:num]))
-    except (ValueError, RuntimeError, OSError) as err:
-        raise DatasetError(
-            f"{file} is damaged ({err}); remove the unfinished dataset and start again"
-        ) from err
+    out = np.zeros((stop - start, len(group.bands), group.height_px, group.width_px), group.dtype)
+    for number in range(start // shard, -(-stop // shard)):
+        first = number * shard
+        own = slice(max(start - first, 0), min(stop - first, shard))
+        file = shard_file(archive, group, number)
+        if file.is_file():  # Zarr leaves shards away that hold nothing but zeros
+            _fill(out[first + own.start - start : first + own.stop - start], file, own, shard)
+    return out
+
+
+def _fill(out: np.ndarray, file: Path, own: slice, shard: int) -> None:
+    with file.open("rb") as opened:
+        opened.seek(-16 * shard - 4, os.SEEK_END)
+        index, crc = opened.read(16 * shard), opened.read(4)
+        if struct.pack("<I", crc32c(index)) != crc:
+            raise ValueError(f"the list of chunks of {file} is damaged")
+        places = np.frombuffer(index, "<u8").reshape(shard, 2)[own].tolist()
+        for plane, (begins, length) in zip(out, places, strict=True):
+            if begins == _NOWHERE:
+                continue
+            opened.seek(begins)
+            chunk = opened.read(length)
+            # Blosc's header: sizes of the contents, of a block, and of the chunk itself.
+            if len(chunk) < 16 or struct.unpack_from("<4xI4xI", chunk) != (plane.nbytes, len(chunk)):
+                raise ValueError(f"a chunk of {file} is damaged")
+            blosc.decompress(chunk, plane)
+
+
+def shard_of(array: zarr.Array, group: fmt.Group) -> int | None:
+    """Return how many patches a shard of an archive array holds; None where it is not laid out as is written here."""
+    if not array.shards:
+        return None
+    shard = array.shards[0]
+    ours = zarr.create_array(MemoryStore(), **array_settings(group, num=array.shape[0], shard=shard)).metadata
+    return (
+        shard if dataclasses.replace(ours, attributes=array.metadata.attributes) == array.metadata else None
+    )
 
 
 def encode_chunk(plane: np.ndarray) -> bytes:

@@ -164,6 +164,50 @@ class TestSizes:
             build(importer.Options, {"size": size})
 
 
+class TestOnePass:
+    """Pictures that seem alike are read once; the dataset is the one that reading every header first gives."""
+
+    def twice(self, tmp_path, monkeypatch, num_sampled, **options):
+        """Import with the guess and without, and compare every file; return how often all headers were read."""
+        surveys = []
+        real = importer._survey
+        monkeypatch.setattr(importer, "_survey", lambda *a: surveys.append(1) or real(*a))
+        monkeypatch.setattr(importer, "NUM_SAMPLED", num_sampled)
+        do(tmp_path / "in", tmp_path / "once", **options)
+        monkeypatch.setattr(importer, "_guess", lambda *_: None)
+        do(tmp_path / "in", tmp_path / "twice", **options)
+        for file in sorted((tmp_path / "twice").rglob("*")):
+            other = tmp_path / "once" / file.relative_to(tmp_path / "twice")
+            assert file.is_dir() or other.read_bytes() == file.read_bytes(), file
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "once", "twice"]
+        return len(surveys) - 1
+
+    def test_alike(self, tmp_path, monkeypatch):
+        for i in range(6):
+            put(tmp_path / "in", f"{'ab'[i % 2]}/{i}.png", image(i))
+        assert self.twice(tmp_path, monkeypatch, num_sampled=2) == 0
+
+    def test_alike_rasters(self, tmp_path, monkeypatch, raster):
+        for i in range(4):
+            raster(tmp_path / f"in/{'ab'[i % 2]}/{i}.tif", np.full((4, 8, 8), i, np.uint16))
+        options = {"band_names": "a,b,c,d", "units": "dn", "scale": 1e-4, "offset": 0.0}
+        assert self.twice(tmp_path, monkeypatch, num_sampled=2, **options) == 0
+
+    @pytest.mark.parametrize("odd", ["size", "mode", "bad"])
+    def test_one_that_was_not_sampled_is_not(self, tmp_path, monkeypatch, odd):
+        for i in range(6):
+            put(tmp_path / "in", f"{'ab'[i % 2]}/{i}.png", image(i))
+        if odd == "bad":
+            (tmp_path / "in/b/5.png").write_bytes(b"no picture")
+        else:
+            put(
+                tmp_path / "in",
+                "b/5.png",
+                image(5, **({"size": (9, 24)} if odd == "size" else {"mode": "L"})),
+            )
+        assert self.twice(tmp_path, monkeypatch, num_sampled=2, on_bad="skip") == 1
+
+
 class TestColours:
     def test_all_grey(self, tmp_path):
         for i in range(2):

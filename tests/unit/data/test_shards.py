@@ -7,8 +7,10 @@ from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
 from seco.data import format as fmt
+from seco.data.dataset import open_dataset
 from seco.data.layout import array_settings
-from seco.data.shards import crc32c, encode_chunk, join_chunks
+from seco.data.shards import crc32c, encode_chunk, join_chunks, read_patches, shard_of
+from seco.errors import DatasetError
 
 
 def by_zarr(group, planes, *, shard):
@@ -44,3 +46,53 @@ def test_checksum_of_the_index_is_crc32c():
     # The check value of CRC-32C (RFC 3720, B.4, and the catalogue of Williams).
     assert crc32c(b"123456789") == 0xE3069283
     assert crc32c(bytes(32)) == 0x8A9136AA
+
+
+def archive(folder, dtype="uint16", num=11, shard=4, **changes):
+    """An archive of one group whose second shard and tenth patch hold but zeros; its array and its group."""
+    group = fmt.Group(name="g0", bands=("a", "b"), height_px=24, width_px=20, dtype=dtype)
+    planes = (np.random.default_rng(2).standard_normal((num, 2, 24, 20)) * 20 + 100).astype(dtype)
+    planes[[4, 5, 6, 7, 9]] = 0
+    root = zarr.open_group(folder, mode="w", zarr_format=3)
+    array = root.create_array("g0", **(array_settings(group, num=num, shard=shard) | changes))
+    array[:] = planes
+    return array, group
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float64"])
+@pytest.mark.parametrize(("start", "stop"), [(0, 11), (1, 3), (3, 10), (5, 7), (10, 11)])
+def test_reads_what_zarr_reads(tmp_path, dtype, start, stop):
+    array, group = archive(tmp_path, dtype)
+    assert shard_of(array, group) == 4
+    found = read_patches(tmp_path, group, start, stop, shard=4)
+    assert found.dtype == array.dtype
+    np.testing.assert_array_equal(found, array[start:stop])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"shards": None}, {"chunks": (2, 2, 24, 20)}, {"compressors": None}, {"fill_value": 7}]
+)
+def test_other_layouts_are_left_to_zarr(tmp_path, changes):
+    array, group = archive(tmp_path, **changes)
+    assert shard_of(array, group) is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "index", "chunk", "empty file"])
+def test_a_damaged_shard_is_an_error(tmp_path, damage):
+    _, group = archive(tmp_path)
+    file = tmp_path / "g0/c/0/0/0/0"
+    data = bytearray(file.read_bytes())
+    at = {"cut": slice(30, None), "index": slice(-60, -50), "chunk": slice(0, 16), "empty file": slice(None)}[
+        damage
+    ]
+    data[at] = b"" if damage in ("cut", "empty file") else b"?" * (at.stop - at.start)
+    file.write_bytes(data)
+    with pytest.raises((ValueError, RuntimeError, OSError)):
+        read_patches(tmp_path, group, 0, 4, shard=4)
+
+
+def test_a_dataset_of_damaged_shards_says_what_to_run(make_dataset):
+    path = make_dataset()
+    (path / "archive/g0/c/0/0/0/0").write_bytes(b"?" * 40000)
+    with pytest.raises(DatasetError, match=r"cannot decode patches 0 to 63 .* run `seco dataset check`"):
+        open_dataset(path).planes(0, 64)

@@ -18,7 +18,7 @@ from seco.data.footprint import to_lonlat
 from seco.data.grids import Grid, Plane
 from seco.data.importing import ImportReport
 from seco.data.listing import Listing
-from seco.data.pictures import Colour, Picture
+from seco.data.pictures import Colour, Header, Picture
 from seco.data.writer import DatasetWriter, Patch, require_new
 from seco.errors import ConfigError, DatasetError
 from seco.runs import progress
@@ -30,6 +30,8 @@ EXAMPLE = "seco dataset import images EuroSAT.zip eurosat"
 
 IN_FLIGHT = 256
 """Pictures being decoded at once: what bounds the memory."""
+NUM_SAMPLED = 64
+"""Headers that are read before all pictures are taken to be alike."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,13 +75,22 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Survey:
-    """What the headers of all pictures say."""
+    """What the headers of all pictures say.
+
+    Attributes:
+        alike: the one header of all of them, if it was read of some only; the others are checked as they are decoded.
+    """
 
     names: list[str]
     edges: Counter[int]
     modes: Counter[str]
     kinds: Counter[tuple[int, str, tuple[str | None, ...]]]
     bad: list[str]
+    alike: Header | None = None
+
+
+class _NotAlikeError(Exception):
+    """A picture is not like the sampled ones, or cannot be read."""
 
 
 @dataclasses.dataclass
@@ -95,24 +106,38 @@ def run(source: Path, out: Path, options: Options) -> ImportReport:
     """Import the pictures in `source` as a new dataset at `out`."""
     require_new(out)
     with Listing(source) as listing, pictures.quiet():
-        survey = _survey(listing, options)
-        colour = _colour(survey, options)
-        size = options.size or max(survey.edges, key=lambda e: (survey.edges[e], e))
-        bands = _bands(survey, colour, options)
-        entries = arranging.arrange(survey.names, options.labels)
-        entries, notes = _listed(listing, entries, options)
-        provenance = {"importer": "images", "source": source.name, "options": to_plain(options)}
-        counts = _Counts(bad=len(survey.bad))
-        with DatasetWriter(
-            out, bands=bands, patch_px=size, licence=options.licence, provenance=provenance
-        ) as writer:
-            decoder = _Decoder(listing, colour, size, options, counts)
-            for entry, picture in decoder.pictures(progress(entries, "pictures")):
-                writer.add(_patch(entry, picture, size))
-            notes = _notes(survey, counts, entries, colour, size) + notes
-            if not writer.num_patches:
-                raise DatasetError(f"no picture is left of {source}: {'; '.join(notes)}")
-            writer.provenance["notes"] = notes
+        names = [n for n in listing.names if n.lower().endswith(pictures.SUFFIXES)]
+        if not names:
+            raise DatasetError(
+                f"{source} holds no picture among {len(listing.names)} files; known: {', '.join(pictures.SUFFIXES)}"
+            )
+        guessed = _guess(listing, names)
+        if guessed is not None:
+            try:
+                return _write(listing, out, guessed, options)
+            except _NotAlikeError:
+                guessed = None  # nothing was kept; every header is read first
+        return _write(listing, out, _survey(listing, names, options), options)
+
+
+def _write(listing: Listing, out: Path, survey: _Survey, options: Options) -> ImportReport:
+    colour = _colour(survey, options)
+    size = options.size or max(survey.edges, key=lambda e: (survey.edges[e], e))
+    bands = _bands(survey, colour, options)
+    entries = arranging.arrange(survey.names, options.labels)
+    entries, notes = _listed(listing, entries, options)
+    provenance = {"importer": "images", "source": listing.source.name, "options": to_plain(options)}
+    counts = _Counts(bad=len(survey.bad))
+    with DatasetWriter(
+        out, bands=bands, patch_px=size, licence=options.licence, provenance=provenance
+    ) as writer:
+        decoder = _Decoder(listing, colour, size, options, counts, survey.alike)
+        for entry, picture in decoder.pictures(progress(entries, "pictures")):
+            writer.add(_patch(entry, picture, size))
+        notes = _notes(survey, counts, entries, colour, size) + notes
+        if not writer.num_patches:
+            raise DatasetError(f"no picture is left of {listing.source}: {'; '.join(notes)}")
+        writer.provenance["notes"] = notes
     return ImportReport(num_places=writer.num_places, num_patches=writer.num_patches, notes=tuple(notes))
 
 
@@ -121,13 +146,24 @@ def _source(listing: Listing, name: str) -> Path | bytes:
     return listing.read(name, pictures.MAX_FILE_BYTES) if listing.is_zip else Path(listing.path(name))
 
 
-def _survey(listing: Listing, options: Options) -> _Survey:
+def _guess(listing: Listing, names: Sequence[str]) -> _Survey | None:
+    """Survey some pictures from all over, and take all to be like them, as in most sources; None where these differ."""
+    try:
+        some = {pictures.read_header(_source(listing, n), n) for n in names[:: -(-len(names) // NUM_SAMPLED)]}
+    except DatasetError:
+        return None  # said, or counted, by the survey of all
+    if len(some) > 1:
+        return None
+    header, num = some.pop(), len(names)
+    kinds = {(header.num_bands, header.dtype, header.names): num} if header.mode == "bands" else {}
+    return _Survey(
+        names=list(names), edges=Counter({min(header.height, header.width): num}), modes=Counter({header.mode: num}),
+        kinds=Counter(kinds), bad=[], alike=header,
+    )  # fmt: skip
+
+
+def _survey(listing: Listing, names: Sequence[str], options: Options) -> _Survey:
     """Read every header: the most common size and the kinds of pictures are known before the first is stored."""
-    names = [n for n in listing.names if n.lower().endswith(pictures.SUFFIXES)]
-    if not names:
-        raise DatasetError(
-            f"{listing.source} holds no picture among {len(listing.names)} files; known: {', '.join(pictures.SUFFIXES)}"
-        )
     out = _Survey(names=[], edges=Counter(), modes=Counter(), kinds=Counter(), bad=[])
     for name in progress(names, "headers"):
         try:
@@ -235,9 +271,14 @@ class _Decoder:
     size: int
     options: Options
     counts: _Counts
+    alike: Header | None
 
     def pictures(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Picture]]:
-        """Yield each entry with its picture; those that cannot be read are an error, or left out and counted."""
+        """Yield each entry with its picture; those that cannot be read are an error, or left out and counted.
+
+        Raises:
+            _NotAlikeError: all were taken to be alike, and one is not.
+        """
         waiting: deque[tuple[Entry, Future[Picture]]] = deque()
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
             try:
@@ -266,6 +307,8 @@ class _Decoder:
         except DatasetError as err:
             self._bad(err)
             return
+        if self.alike not in (None, picture.header):
+            raise _NotAlikeError(entry.name)
         height, width = picture.header.height, picture.header.width
         if self.options.on_size == "error" and (height, width) != (self.size, self.size):
             raise DatasetError(
@@ -277,6 +320,8 @@ class _Decoder:
         yield entry, picture
 
     def _bad(self, err: DatasetError) -> None:
+        if self.alike is not None:
+            raise _NotAlikeError(str(err)) from err
         _refuse(err, self.options)
         self.counts.bad += 1
 
