@@ -40,7 +40,7 @@ COMMANDS = (
     ),
     Command(
         words=("dataset", "import"), function="dataset.import_",
-        help="make a dataset from imagery (bluemarble, geotiff, seco, images)",
+        help="make a dataset from imagery (bigearthnet, bluemarble, geotiff, images, seco, torchgeo)",
         example="seco dataset import bluemarble bluemarble/ places.seco --places 3000",
     ),
     Command(

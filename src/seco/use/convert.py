@@ -58,8 +58,8 @@ def find(name: str) -> Layout:
     return cast(Layout, importlib.import_module(f"seco.use.layouts.{name}"))
 
 
-def detect_layout(foreign: Foreign) -> Layout:
-    """Tell a file's layout from its names.
+def detect_layout(foreign: Foreign, arch: str | None = None) -> Layout:
+    """Tell a file's layout from its names; where these tell nothing, a named timm model has timm's.
 
     Raises:
         CheckpointError: none fits, or several do.
@@ -67,6 +67,8 @@ def detect_layout(foreign: Foreign) -> Layout:
     fitting = [n for n in names() if find(n).matches(foreign)]
     if len(fitting) == 1:
         return find(fitting[0])
+    if arch is not None and not fitting:
+        return find("timm")
     known = ", ".join(names())
     if fitting:
         raise CheckpointError(
@@ -74,7 +76,7 @@ def detect_layout(foreign: Foreign) -> Layout:
         )
     shown = some([str(k) for k in foreign.content])
     raise CheckpointError(
-        f"{foreign.path} is of no layout that can be told from its names ({shown}); say which with --layout ({known})"
+        f"{foreign.path} is of no layout that can be told from its names ({shown}); say which with --layout ({known}), or the timm model with --arch"
     )
 
 
@@ -87,7 +89,7 @@ def convert(source: Path, out: Path, options: Options | None = None) -> Conversi
     options = options or Options()
     require_new(out)
     foreign = read_foreign(source)
-    layout = detect_layout(foreign) if options.layout == "auto" else find(options.layout)
+    layout = detect_layout(foreign, options.arch) if options.layout == "auto" else find(options.layout)
     parts = layout.read(foreign)
     arch = _arch(parts, options)
     parts = _without_classifier(parts, arch)

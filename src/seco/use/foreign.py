@@ -124,6 +124,8 @@ def _named(path: Path) -> list[str]:
 
 def _why(err: Exception) -> str:
     text = " ".join(str(err).split())
+    # PyTorch goes on to say how to run what is in the file, or where to report its own faults.
+    first = text.split(". ")[0].split(": ")[-1]
     if "torchscript" in text.lower():
         return "it is a TorchScript program, not a file of weights; save the model's state_dict() instead"
     if isinstance(err, pickle.UnpicklingError) and "GLOBAL " in text:
@@ -132,8 +134,8 @@ def _why(err: Exception) -> str:
             return f"it was not written by torch.save, or is damaged ({name[:40]!r} is no name)"
         return f"it names {name}, which is not loaded because it might run code; save the state_dict() alone"
     if isinstance(err, (EOFError, pickle.UnpicklingError, RuntimeError, OSError)):
-        return f"it is cut short or was not written by torch.save ({text[:120] or type(err).__name__})"
-    return f"its content is damaged ({type(err).__name__}: {text[:120]})"
+        return f"it is cut short or was not written by torch.save ({first[:120] or type(err).__name__})"
+    return f"its content is damaged ({type(err).__name__}: {first[:120]})"
 
 
 def tensors(values: Mapping[str, Any], *, what: str) -> dict[str, Tensor]:
