@@ -55,8 +55,8 @@ def add_arguments(parser: argparse._ActionsContainer, cls: type, *, skip: tuple[
             continue
         kind, _ = _plain(kinds[field.name])
         text = field.metadata["help"].replace("%", "%%")
-        told = field.default is None and "default" in text
-        shown = text if told else f"{text} (default: {_show(field.default)})"
+        # A text may say itself what happens without the flag, where that is more than a value.
+        shown = text if "default: " in text else f"{text} (default: {_show(field.default)})"
         options: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": shown}
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction

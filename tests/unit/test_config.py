@@ -183,7 +183,7 @@ def test_help_says_what_a_setting_is_and_its_default():
     text = " ".join(parser.format_help().split())
     assert "--places NUM_PLACES places to draw (default: 10)" in text
     assert "learning rate, 50% by default (default: 0.5)" in text
-    assert "a limit; default: derived (default: chosen for you)" in text
+    assert "--limit LIMIT a limit; default: derived --" in text
     assert "two numbers (default: 0.0,1.0)" in text
     assert "names (default: none)" in text
     assert "{red,blue}" in text
