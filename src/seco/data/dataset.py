@@ -187,9 +187,11 @@ class Dataset:
         stop = min(stop, len(self))
         archive = self.path / fmt.ARCHIVE_NAME
         try:
+            if not 0 <= start <= stop - MANY:
+                return [np.asarray(a[start:stop]) for a in self.arrays]
             return [
                 read_patches(archive, group, start, stop, shard=shard)
-                if shard and stop - start >= MANY
+                if shard
                 else np.asarray(array[start:stop])
                 for group, array, shard in zip(self.meta.groups, self.arrays, self._shards, strict=True)
             ]

@@ -60,19 +60,21 @@ def read_patches(
     Raises:
         ValueError, RuntimeError, OSError: a shard is damaged.
     """
-    out = np.zeros((stop - start, len(group.bands), group.height_px, group.width_px), group.dtype)
+    stored = np.dtype(group.dtype).newbyteorder("<")
+    out = np.zeros((stop - start, len(group.bands), group.height_px, group.width_px), stored)
     for number in range(start // shard, -(-stop // shard)):
         first = number * shard
         own = slice(max(start - first, 0), min(stop - first, shard))
         file = shard_file(archive, group, number)
         if file.is_file():  # Zarr leaves shards away that hold nothing but zeros
             _fill(out[first + own.start - start : first + own.stop - start], file, own, shard)
-    return out
+    return out.astype(group.dtype, copy=False)
 
 
 def _fill(out: np.ndarray, file: Path, own: slice, shard: int) -> None:
+    """Decode some patches of a shard's file into `out`."""
     with file.open("rb") as opened:
-        opened.seek(-16 * shard - 4, os.SEEK_END)
+        end = opened.seek(-16 * shard - 4, os.SEEK_END)  # of the chunks: the list of them comes last
         index, crc = opened.read(16 * shard), opened.read(4)
         if struct.pack("<I", crc32c(index)) != crc:
             raise ValueError(f"the list of chunks of {file} is damaged")
@@ -80,10 +82,12 @@ def _fill(out: np.ndarray, file: Path, own: slice, shard: int) -> None:
         for plane, (begins, length) in zip(out, places, strict=True):
             if begins == _NOWHERE:
                 continue
+            if not 16 <= length <= end - begins:
+                raise ValueError(f"a chunk of {file} would lie outside of it")
             opened.seek(begins)
             chunk = opened.read(length)
             # Blosc's header: sizes of the contents, of a block, and of the chunk itself.
-            if len(chunk) < 16 or struct.unpack_from("<4xI4xI", chunk) != (plane.nbytes, len(chunk)):
+            if struct.unpack_from("<4xI4xI", chunk) != (plane.nbytes, length):
                 raise ValueError(f"a chunk of {file} is damaged")
             blosc.decompress(chunk, plane)
 

@@ -76,7 +76,8 @@ def detect_layout(foreign: Foreign, arch: str | None = None) -> Layout:
         )
     shown = some([str(k) for k in foreign.content])
     raise CheckpointError(
-        f"{foreign.path} is of no layout that can be told from its names ({shown}); say which with --layout ({known}), or the timm model with --arch"
+        f"{foreign.path} is of no layout that can be told from its names ({shown}); "
+        f"say which with --layout ({known}), or the timm model with --arch"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pickle
+import re
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -123,9 +124,12 @@ def _named(path: Path) -> list[str]:
 
 
 def _why(err: Exception) -> str:
+    if isinstance(err, PermissionError):
+        return "you may not read it; check its permissions"
     text = " ".join(str(err).split())
-    # PyTorch goes on to say how to run what is in the file, or where to report its own faults.
-    first = text.split(". ")[0].split(": ")[-1]
+    # PyTorch begins with its own line of code, and goes on to say how to run what is in the file, or whom to ask.
+    first = re.sub(r"^(Weights only load failed|\[enforce fail [^]]*\] )\. ", "", text).split(". ")[0]
+    first = "" if first.startswith("In PyTorch") else first
     if "torchscript" in text.lower():
         return "it is a TorchScript program, not a file of weights; save the model's state_dict() instead"
     if isinstance(err, pickle.UnpicklingError) and "GLOBAL " in text:

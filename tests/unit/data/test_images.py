@@ -193,19 +193,77 @@ class TestOnePass:
         options = {"band_names": "a,b,c,d", "units": "dn", "scale": 1e-4, "offset": 0.0}
         assert self.twice(tmp_path, monkeypatch, num_sampled=2, **options) == 0
 
-    @pytest.mark.parametrize("odd", ["size", "mode", "bad"])
+    @pytest.mark.parametrize("odd", ["size", "mode", "bad", "cut"])
     def test_one_that_was_not_sampled_is_not(self, tmp_path, monkeypatch, odd):
         for i in range(6):
             put(tmp_path / "in", f"{'ab'[i % 2]}/{i}.png", image(i))
-        if odd == "bad":
-            (tmp_path / "in/b/5.png").write_bytes(b"no picture")
-        else:
+        last = tmp_path / "in/b/5.png"
+        if odd in ("size", "mode"):
             put(
                 tmp_path / "in",
                 "b/5.png",
                 image(5, **({"size": (9, 24)} if odd == "size" else {"mode": "L"})),
             )
+        else:
+            # One fails at its header, the other (its header is whole) where it is decoded.
+            last.write_bytes(b"no picture" if odd == "bad" else last.read_bytes()[:-400])
         assert self.twice(tmp_path, monkeypatch, num_sampled=2, on_bad="skip") == 1
+
+    def test_turned_by_exif(self, tmp_path, monkeypatch):
+        """Neither way turns a picture."""
+        turned = Image.Exif()
+        turned[0x0112] = 6
+        for i in range(6):
+            put(
+                tmp_path / "in", f"a/{i}.jpg", image(i, size=(24, 16)), **({"exif": turned} if i == 5 else {})
+            )
+        assert self.twice(tmp_path, monkeypatch, num_sampled=2) == 0
+
+    def test_palettes(self, tmp_path, monkeypatch):
+        for i in range(6):
+            put(tmp_path / "in", f"a/{i}.png", image(i).quantize(8))
+        assert self.twice(tmp_path, monkeypatch, num_sampled=2) == 0
+
+    def test_a_bad_one_in_no_class_folder(self, tmp_path, monkeypatch):
+        """What is left out has no say in how the others are arranged."""
+        for i in range(6):
+            put(tmp_path / "in", f"{'ab'[i % 2]}/{i}.png", image(i))
+        (tmp_path / "in/c.png").write_bytes(b"no picture")
+        options = {"labels": "folder", "on_bad": "skip"}
+        assert self.twice(tmp_path, monkeypatch, num_sampled=2, **options) == 1
+
+    def test_a_zip_of_which_one_member_is_damaged(self, tmp_path, monkeypatch):
+        for i in range(6):
+            put(tmp_path / "files", f"{'ab'[i % 2]}/{i}.png", image(i))
+        with zipfile.ZipFile(tmp_path / "in", "w") as archive:
+            for file in sorted((tmp_path / "files").rglob("*.png")):
+                archive.write(file, file.relative_to(tmp_path / "files"))
+        data = bytearray((tmp_path / "in").read_bytes())
+        at = data.rindex(b"IDAT")
+        data[at + 8 : at + 12] = b"????"
+        (tmp_path / "in").with_suffix(".zip").write_bytes(data)
+        found, _ = do(tmp_path / "in.zip", tmp_path / "once", on_bad="skip")
+        monkeypatch.setattr(importer, "_guess", lambda *_: None)
+        wanted, _ = do(tmp_path / "in.zip", tmp_path / "twice", on_bad="skip")
+        assert len(found) == 5
+        assert found.fingerprint == wanted.fingerprint
+        assert found.meta.provenance == wanted.meta.provenance
+
+    @pytest.mark.parametrize("kind", ["odd bands", "bad file"])
+    def test_the_error_is_the_same(self, tmp_path, monkeypatch, raster, kind):
+        for i in range(6):
+            bands = 5 if (i, kind) == (5, "odd bands") else 4
+            raster(tmp_path / f"in/{'ab'[i % 2]}/{i}.tif", np.full((bands, 8, 8), i, np.uint16))
+        if kind == "bad file":
+            (tmp_path / "in/b/5.tif").write_bytes(b"no picture")
+        said = []
+        for _ in range(2):
+            with pytest.raises(DatasetError) as caught:
+                do(tmp_path / "in", tmp_path / "out", band_names="a,b,c")
+            said.append(str(caught.value))
+            monkeypatch.setattr(importer, "_guess", lambda *_: None)
+        assert said[0] == said[1]
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
 
 
 class TestColours:

@@ -288,7 +288,10 @@ def test_timm_of_any_model(tmp_path):
     torch.manual_seed(0)
     net = timm.create_model("test_efficientnet", num_classes=10).eval()
     file = save(net.state_dict(), tmp_path / "t.pth")
-    done = convert(file, tmp_path / "out", Options(layout="timm", arch="test_efficientnet"))
+    with pytest.raises(CheckpointError, match=r"no layout that can be told .* or the timm model with --arch"):
+        convert(file, tmp_path / "out", Options())
+    done = convert(file, tmp_path / "out", Options(arch="test_efficientnet"))
+    assert done.layout == "timm"
     assert done.dropped == {"classifier.weight, classifier.bias (classifier)": 2}
     net.reset_classifier(0)
     assert torch.equal(features(done.encoder, images()), plain(net, images()))

@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 import pickle
+import re
 import sys
 import types
 import zipfile
@@ -188,6 +189,39 @@ def test_what_is_no_checkpoint(tmp_path, kind, capsys):
         "torchscript": "TorchScript program",
     }  # fmt: skip
     assert words.get(kind, "not written by torch.save") in said
+
+
+def test_what_was_wrong_is_said_and_nothing_of_how_to_run_it(tmp_path):
+    whole = tmp_path / "whole.pth"
+    torch.save(WEIGHTS, whole)
+    said = {}
+    for name, data in {"cut": whole.read_bytes()[:-500], "page": b"<!DOCTYPE html>" * 9}.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(CheckpointError) as caught:
+            read_foreign(tmp_path / name)
+        said[name] = str(caught.value)
+    with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(
+        CheckpointError, match=r"torch.save \(file in archive is not in a subdirectory: readme.txt\)"
+    ):
+        read_foreign(tmp_path / "zip")
+    for text in said.values():
+        assert "is cut short or was not written by torch.save (" in text
+        assert not re.search("weights_only|internal|enforce|In PyTorch|[.(]$", text)
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    torch.save(WEIGHTS, tmp_path / "x.pth")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "x.pth")
+
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(
+        CheckpointError, match=r"cannot read .*x.pth: you may not read it; check its permissions"
+    ):
+        read_foreign(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], "text", 3])

@@ -89,6 +89,18 @@ class _Survey:
     alike: Header | None = None
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is stored, and how: decided before the first picture is decoded."""
+
+    survey: _Survey
+    colour: Colour
+    size: int
+    bands: list[Band]
+    entries: list[Entry]
+    notes: list[str]
+
+
 class _NotAlikeError(Exception):
     """A picture is not like the sampled ones, or cannot be read."""
 
@@ -111,30 +123,35 @@ def run(source: Path, out: Path, options: Options) -> ImportReport:
             raise DatasetError(
                 f"{source} holds no picture among {len(listing.names)} files; known: {', '.join(pictures.SUFFIXES)}"
             )
-        guessed = _guess(listing, names)
+        guessed = _guess(listing, names, options)
         if guessed is not None:
             try:
                 return _write(listing, out, guessed, options)
             except _NotAlikeError:
                 guessed = None  # nothing was kept; every header is read first
-        return _write(listing, out, _survey(listing, names, options), options)
+        return _write(listing, out, _plan(listing, _survey(listing, names, options), options), options)
 
 
-def _write(listing: Listing, out: Path, survey: _Survey, options: Options) -> ImportReport:
+def _plan(listing: Listing, survey: _Survey, options: Options) -> _Plan:
+    """Decide what is stored, and how."""
     colour = _colour(survey, options)
     size = options.size or max(survey.edges, key=lambda e: (survey.edges[e], e))
     bands = _bands(survey, colour, options)
-    entries = arranging.arrange(survey.names, options.labels)
-    entries, notes = _listed(listing, entries, options)
+    entries, notes = _listed(listing, arranging.arrange(survey.names, options.labels), options)
+    return _Plan(survey=survey, colour=colour, size=size, bands=bands, entries=entries, notes=notes)
+
+
+def _write(listing: Listing, out: Path, plan: _Plan, options: Options) -> ImportReport:
+    """Decode and store the pictures."""
     provenance = {"importer": "images", "source": listing.source.name, "options": to_plain(options)}
-    counts = _Counts(bad=len(survey.bad))
+    counts = _Counts(bad=len(plan.survey.bad))
     with DatasetWriter(
-        out, bands=bands, patch_px=size, licence=options.licence, provenance=provenance
+        out, bands=plan.bands, patch_px=plan.size, licence=options.licence, provenance=provenance
     ) as writer:
-        decoder = _Decoder(listing, colour, size, options, counts, survey.alike)
-        for entry, picture in decoder.pictures(progress(entries, "pictures")):
-            writer.add(_patch(entry, picture, size))
-        notes = _notes(survey, counts, entries, colour, size) + notes
+        decoder = _Decoder(listing, plan, options, counts)
+        for entry, picture in decoder.pictures(progress(plan.entries, "pictures")):
+            writer.add(_patch(entry, picture, plan.size))
+        notes = _notes(plan, counts) + plan.notes
         if not writer.num_patches:
             raise DatasetError(f"no picture is left of {listing.source}: {'; '.join(notes)}")
         writer.provenance["notes"] = notes
@@ -146,20 +163,24 @@ def _source(listing: Listing, name: str) -> Path | bytes:
     return listing.read(name, pictures.MAX_FILE_BYTES) if listing.is_zip else Path(listing.path(name))
 
 
-def _guess(listing: Listing, names: Sequence[str]) -> _Survey | None:
-    """Survey some pictures from all over, and take all to be like them, as in most sources; None where these differ."""
+def _guess(listing: Listing, names: Sequence[str], options: Options) -> _Plan | None:
+    """Survey some pictures from all over, and take all to be like them, as in most sources; None where these differ.
+
+    What is wrong, with the pictures or with the options for such ones, is said, or counted, after the survey of all.
+    """
     try:
         some = {pictures.read_header(_source(listing, n), n) for n in names[:: -(-len(names) // NUM_SAMPLED)]}
+        if len(some) > 1:
+            return None
+        header, num = some.pop(), len(names)
+        kinds = {(header.num_bands, header.dtype, header.names): num} if header.mode == "bands" else {}
+        survey = _Survey(
+            names=list(names), edges=Counter({min(header.height, header.width): num}), modes=Counter({header.mode: num}),
+            kinds=Counter(kinds), bad=[], alike=header,
+        )  # fmt: skip
+        return _plan(listing, survey, options)
     except DatasetError:
-        return None  # said, or counted, by the survey of all
-    if len(some) > 1:
         return None
-    header, num = some.pop(), len(names)
-    kinds = {(header.num_bands, header.dtype, header.names): num} if header.mode == "bands" else {}
-    return _Survey(
-        names=list(names), edges=Counter({min(header.height, header.width): num}), modes=Counter({header.mode: num}),
-        kinds=Counter(kinds), bad=[], alike=header,
-    )  # fmt: skip
 
 
 def _survey(listing: Listing, names: Sequence[str], options: Options) -> _Survey:
@@ -267,11 +288,9 @@ class _Decoder:
     """Decodes pictures in threads, in order, a bounded number at a time."""
 
     listing: Listing
-    colour: Colour
-    size: int
+    plan: _Plan
     options: Options
     counts: _Counts
-    alike: Header | None
 
     def pictures(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Picture]]:
         """Yield each entry with its picture; those that cannot be read are an error, or left out and counted.
@@ -290,7 +309,7 @@ class _Decoder:
                         self._bad(err)
                         continue
                     future = pool.submit(
-                        pictures.decode, source, entry.name, colour=self.colour, size_px=self.size
+                        pictures.decode, source, entry.name, colour=self.plan.colour, size_px=self.plan.size
                     )
                     waiting.append((entry, future))
                     if len(waiting) >= IN_FLIGHT:
@@ -307,20 +326,20 @@ class _Decoder:
         except DatasetError as err:
             self._bad(err)
             return
-        if self.alike not in (None, picture.header):
+        alike, size = self.plan.survey.alike, self.plan.size
+        if alike not in (None, picture.header):
             raise _NotAlikeError(entry.name)
         height, width = picture.header.height, picture.header.width
-        if self.options.on_size == "error" and (height, width) != (self.size, self.size):
+        if self.options.on_size == "error" and (height, width) != (size, size):
             raise DatasetError(
-                f"{entry.name} is {width} x {height} px, not {self.size} x {self.size}; "
-                "say --on-size resize, or give another --size"
+                f"{entry.name} is {width} x {height} px, not {size} x {size}; say --on-size resize, or give another --size"
             )
         self.counts.cropped += height != width
-        self.counts.resized += min(height, width) != self.size
+        self.counts.resized += min(height, width) != size
         yield entry, picture
 
     def _bad(self, err: DatasetError) -> None:
-        if self.alike is not None:
+        if self.plan.survey.alike is not None:
             raise _NotAlikeError(str(err)) from err
         _refuse(err, self.options)
         self.counts.bad += 1
@@ -338,10 +357,9 @@ def _patch(entry: Entry, picture: Picture, size: int) -> Patch:
     )  # fmt: skip
 
 
-def _notes(
-    survey: _Survey, counts: _Counts, entries: Sequence[Entry], colour: Colour, size: int
-) -> list[str]:
+def _notes(plan: _Plan, counts: _Counts) -> list[str]:
     """Say what was found, changed and left out."""
+    survey, entries, colour, size = plan.survey, plan.entries, plan.colour, plan.size
     classes = Counter(e.label for e in entries if e.label is not None)
     unlabelled = len(entries) - sum(classes.values())
     out = [f"{len(classes)} classes" if classes else "no labels"]
