@@ -22,7 +22,7 @@ from seco.nets.spec import EncoderSpec
 from seco.runs import write_json
 from seco.use.feeding import Options, feed_of
 from seco.use.foreign import Foreign, read_foreign
-from seco.use.layouts._arch import RESNETS, detect
+from seco.use.layouts._arch import RESNETS, VITS, detect
 from seco.use.layouts._contract import COUNTER, Layout, Parts, count, some
 from seco.use.layouts._feeds import Feed
 
@@ -59,7 +59,7 @@ def find(name: str) -> Layout:
 
 
 def detect_layout(foreign: Foreign, arch: str | None = None) -> Layout:
-    """Tell a file's layout from its names; where these tell nothing, a named timm model has timm's.
+    """Tell a file's layout from its names; where these tell nothing, a named timm model that no other layout holds has timm's.
 
     Raises:
         CheckpointError: none fits, or several do.
@@ -67,7 +67,8 @@ def detect_layout(foreign: Foreign, arch: str | None = None) -> Layout:
     fitting = [n for n in names() if find(n).matches(foreign)]
     if len(fitting) == 1:
         return find(fitting[0])
-    if arch is not None and not fitting:
+    # ResNets and plain ViTs are published under the same names by others too, who fed them otherwise.
+    if arch is not None and not fitting and arch not in (*RESNETS.values(), *VITS.values()):
         return find("timm")
     known = ", ".join(names())
     if fitting:
@@ -77,7 +78,7 @@ def detect_layout(foreign: Foreign, arch: str | None = None) -> Layout:
     shown = some([str(k) for k in foreign.content])
     raise CheckpointError(
         f"{foreign.path} is of no layout that can be told from its names ({shown}); "
-        f"say which with --layout ({known}), or the timm model with --arch"
+        f"say which with --layout ({known}), or with --arch which other timm model it is"
     )
 
 

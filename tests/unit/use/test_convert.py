@@ -277,6 +277,8 @@ def test_what_softcon_was_fed_is_not_guessed(tmp_path, published):
     file = save(published.without_fc(published.resnet(bands=13)), tmp_path / "B13_rn18_softcon.pth")
     with pytest.raises(CheckpointError, match="say which with --layout"):
         convert(file, tmp_path / "out")
+    with pytest.raises(CheckpointError, match="say which with --layout"):
+        convert(file, tmp_path / "out", Options(arch="resnet18"))
     with pytest.raises(CheckpointError, match="does not say what its weights were fed"):
         convert(file, tmp_path / "out", Options(layout="torchgeo"))
     options = Options(layout="torchgeo", input="sentinel2", mean=(1.0,) * 13, std=(2.0,) * 13)
@@ -288,7 +290,7 @@ def test_timm_of_any_model(tmp_path):
     torch.manual_seed(0)
     net = timm.create_model("test_efficientnet", num_classes=10).eval()
     file = save(net.state_dict(), tmp_path / "t.pth")
-    with pytest.raises(CheckpointError, match=r"no layout that can be told .* or the timm model with --arch"):
+    with pytest.raises(CheckpointError, match=r"no layout that can be told .* or with --arch which other"):
         convert(file, tmp_path / "out", Options())
     done = convert(file, tmp_path / "out", Options(arch="test_efficientnet"))
     assert done.layout == "timm"
