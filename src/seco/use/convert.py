@@ -59,7 +59,7 @@ def find(name: str) -> Layout:
 
 
 def detect_layout(foreign: Foreign, arch: str | None = None) -> Layout:
-    """Tell a file's layout from its names; where these tell nothing, a named timm model that no other layout holds has timm's.
+    """Tell a file's layout from its names; where they tell nothing, a timm model that only timm publishes has timm's.
 
     Raises:
         CheckpointError: none fits, or several do.
