@@ -8,11 +8,14 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import shapely
 from jaxtyping import Float, Int64, Integer
 
 from seco.data.overlap import overlapping
 from seco.errors import DatasetError
 from seco.sensors.bands import Band
+
+Ring = tuple[tuple[float, float], ...]
 
 UNKNOWN = -1
 """Class of a pixel that nobody has labelled, or that is to be ignored."""
@@ -57,7 +60,7 @@ class Area:
         mask: class of each pixel, UNKNOWN where it has none.
         source: number of the image that it is part of.
         part: `train`, `val` or `test` where the source says so.
-        box: (west, south, east, north) degrees, where it has a position.
+        ring: its corners, (lon, lat) in degrees, where it has a position.
         city: the larger place it lies in, where scores are told by it.
     """
 
@@ -66,13 +69,24 @@ class Area:
     mask: Integer[np.ndarray, "h w"]
     source: int
     part: str | None = None
-    box: tuple[float, float, float, float] | None = None
+    ring: Ring | None = None
     city: str | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.mask.shape[0], self.mask.shape[1]
+
+    @property
+    def box(self) -> tuple[float, float, float, float] | None:
+        """Bounds (west, south, east, north) in degrees, where it has a position."""
+        return None if self.ring is None else ring_box(self.ring)
+
+
+def ring_box(ring: Ring) -> tuple[float, float, float, float]:
+    """Return the bounds (west, south, east, north) of corners."""
+    lons, lats = zip(*ring, strict=True)
+    return min(lons), min(lats), max(lons), max(lats)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,12 +161,20 @@ def grid_blocks(height: int, width: int, edge: int) -> list[tuple[int, int, int,
 def groups(areas: Sequence[Area]) -> Int64[np.ndarray, " areas"]:
     """Number the groups that must stay in one part: areas that share ground."""
     group = np.arange(len(areas))
-    placed = [i for i, a in enumerate(areas) if a.box is not None]
+    placed = [i for i, a in enumerate(areas) if a.ring is not None]
     if placed:
         boxes = np.array([areas[i].box for i in placed], np.float64)
-        for a, b in overlapping(boxes, boxes):
-            one, two = group[placed[a]], group[placed[b]]
-            group[group == max(one, two)] = min(one, two)
+        pairs = overlapping(boxes, boxes)
+        one, two = pairs[pairs[:, 0] < pairs[:, 1]].T
+        # Grids are turned against meridians, so that boxes around neighbours overlap where these do not.
+        rings = shapely.polygons([areas[i].ring for i in placed])
+        shared = np.zeros(len(one), bool)
+        for turn in (-360.0, 0.0, 360.0):
+            moved = shapely.transform(rings, lambda points, turn=turn: points + np.array([turn, 0.0]))
+            shared |= shapely.intersects(rings[one], moved[two])
+        for a, b in zip(one[shared], two[shared], strict=True):
+            first, second = group[placed[a]], group[placed[b]]
+            group[group == max(first, second)] = min(first, second)
     return np.unique(group, return_inverse=True)[1].astype(np.int64)
 
 

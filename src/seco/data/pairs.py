@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import shapely
 
-from seco.data.areas import PARTS, UNKNOWN, Area, Class, Labelled, grid_blocks, make_classes
+from seco.data.areas import PARTS, UNKNOWN, Area, Class, Labelled, Ring, grid_blocks, make_classes
 from seco.data.footprint import to_lonlat
 from seco.data.grids import Grid, same_grid
 from seco.data.listing import Listing
@@ -241,28 +240,28 @@ def _areas(
         out.append(
             Area(
                 name=scene.name if whole else f"{scene.name} at row {row}, column {col}", images=(pixels,),
-                mask=own, source=number, part=part, box=lonlat_box(scene.grid, row, col, height, width),
+                mask=own, source=number, part=part, ring=lonlat_ring(scene.grid, row, col, height, width),
             )
         )  # fmt: skip
     return out
 
 
-def lonlat_box(
-    grid: Grid, row: int, col: int, height: int, width: int
-) -> tuple[float, float, float, float] | None:
-    """Return a window's bounds (west, south, east, north) in degrees, None without a CRS."""
+def lonlat_ring(grid: Grid, row: int, col: int, height: int, width: int) -> Ring | None:
+    """Return a window's corners (lon, lat) in degrees, half a pixel inside of it, in order; None without a CRS.
+
+    Neighbouring windows share an edge, and a pixel's edge is no shared ground.
+    """
     if grid.crs is None or grid.transform is None:
         return None
     a, b, c, d, e, f = grid.transform
+    left, right, top, bottom = col + 0.5, col + width - 0.5, row + 0.5, row + height - 0.5
     ring = [
         to_lonlat(grid.crs, a * x + b * y + c, d * x + e * y + f)
-        for y in (row, row + height)
-        for x in (col, col + width)
+        for x, y in ((left, top), (right, top), (right, bottom), (left, bottom))
     ]
-    west, south, east, north = shapely.MultiPoint(ring).bounds
-    # Neighbouring blocks share an edge that projects to slightly different boxes: a pixel's edge is no shared ground.
-    inset_x, inset_y = 0.5 * (east - west) / width, 0.5 * (north - south) / height
-    return west + inset_x, south + inset_y, east - inset_x, north - inset_y
+    lons = [lon for lon, _ in ring]
+    across = max(lons) - min(lons) > 180  # the antimeridian lies between
+    return tuple((lon + 360 if across and lon < 0 else lon, lat) for lon, lat in ring)
 
 
 def _numbered(areas: Sequence[Area], path: Path) -> dict[int, Class]:

@@ -19,7 +19,7 @@ from rasterio.features import rasterize
 
 from seco.data.areas import UNKNOWN, Area, Labelled, grid_blocks, make_classes
 from seco.data.grids import Grid
-from seco.data.pairs import lonlat_box
+from seco.data.pairs import lonlat_ring
 from seco.data.raster_scene import RasterScene
 from seco.data.rasters import PixelReader
 from seco.errors import DatasetError
@@ -179,9 +179,9 @@ def label_scenes(scenes: Sequence[RasterScene], shapes: Shapes, *, block_px: int
                 mask = np.where(measured, mask, UNKNOWN).astype(np.int16)
                 if (mask == UNKNOWN).all():
                     continue
-                box = lonlat_box(scene.grid, row, col, height, width)
+                ring = lonlat_ring(scene.grid, row, col, height, width)
                 name = f"{scene.name} at row {row}, column {col}"
-                areas.append(Area(name=name, images=(pixels,), mask=mask, source=number, box=box))
+                areas.append(Area(name=name, images=(pixels,), mask=mask, source=number, ring=ring))
     if not areas:
         raise DatasetError(
             f"no feature of {shapes.name} lies on measured ground of {', '.join(s.name for s in scenes)}; check their CRS "

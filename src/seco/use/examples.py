@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from seco.data.areas import UNKNOWN, Area, Class, make_classes
+from seco.data.areas import UNKNOWN, Area, Class, make_classes, ring_box
 from seco.data.labels import class_labels, stratified
 from seco.data.overlap import touched
-from seco.data.pairs import lonlat_box
+from seco.data.pairs import lonlat_ring
 from seco.data.raster_scene import RasterScene
 from seco.data.rasters import PixelReader
 from seco.data.vectors import Shapes, check_alike, placed_on
@@ -114,7 +114,7 @@ def of_points(
         DatasetError: a scene has no CRS, or scenes have different bands.
         TaskError: too few points lie on measured ground.
     """
-    pixels, labels, boxes = [], [], []
+    pixels, labels, rings = [], [], []
     with PixelReader() as reader:
         for scene in scenes:
             check_alike(scene, scenes[0])
@@ -134,12 +134,12 @@ def of_points(
                 if measured[int(y) - row, int(x) - col]:
                     pixels.append(found)
                     labels.append(label)
-                    boxes.append(lonlat_box(scene.grid, row, col, tile, tile))
+                    rings.append(lonlat_ring(scene.grid, row, col, tile, tile))
     if not pixels:
         raise TaskError(
             f"no point of {shapes.name} lies on measured ground of {', '.join(s.name for s in scenes)}"
         )
-    box = np.array(boxes, np.float64)
+    box = np.array([ring_box(r) for r in rings if r is not None], np.float64)
     cell = _squares(box)
     order = np.random.default_rng([seed, _HELD]).permutation(cell.max() + 1)
     chosen = order[: max(1, round(val_share * len(order)))] if len(order) > 1 else order[:0]

@@ -12,9 +12,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dense_data import ground, write_oscd, write_pairs, write_tif
 
-from seco.data.areas import UNKNOWN, Area, divide, grid_blocks, statistics
+from seco.data.areas import UNKNOWN, Area, divide, grid_blocks, groups, statistics
+from seco.data.grids import Grid
 from seco.data.oscd import looks_like_oscd, read_oscd
-from seco.data.pairs import PairOptions, looks_like_pairs, read_pairs
+from seco.data.pairs import PairOptions, lonlat_ring, looks_like_pairs, read_pairs
 from seco.errors import DatasetError
 
 
@@ -132,9 +133,17 @@ def test_large_images_are_cut_into_blocks_and_published_parts_kept(tmp_path):
     assert words.startswith("published")
 
 
-def area(name, box=None, part=None):
+def area(name, box=None, part=None, ring=None):
+    if box is not None:
+        west, south, east, north = box
+        ring = ((west, north), (east, north), (east, south), (west, south))
     return Area(
-        name=name, images=(np.ones((1, 4, 4)),), mask=np.zeros((4, 4), np.int16), source=0, box=box, part=part
+        name=name,
+        images=(np.ones((1, 4, 4)),),
+        mask=np.zeros((4, 4), np.int16),
+        source=0,
+        ring=ring,
+        part=part,
     )
 
 
@@ -157,6 +166,29 @@ def test_published_parts_that_share_ground_are_an_error():
         divide(areas, shares=(0.2, 0.2), seed=0)
     with pytest.raises(DatasetError, match="in no folder train"):
         divide([areas[0], area("d")], shares=(0.2, 0.2), seed=0)
+
+
+@pytest.mark.parametrize("west", [180_000.0, 500_000.0, 780_000.0])
+@pytest.mark.parametrize("gsd_m", [10.0, 60.0])
+def test_neighbours_share_no_ground_wherever_they_lie_in_their_zone(west, gsd_m):
+    """At a zone's edge a grid is turned by two degrees against the meridians, and boxes around neighbours overlap."""
+    grid = Grid(crs="EPSG:32629", transform=(gsd_m, 0, west, 0, -gsd_m, 6_000_000.0), height=1024, width=1024)
+    rings = [lonlat_ring(grid, r, c, 512, 512) for r in (0, 512) for c in (0, 512)]
+    assert len(set(groups([area("", ring=r) for r in rings]))) == 4
+    # One row of pixels shared is shared ground.
+    also = lonlat_ring(grid, 1023, 0, 512, 400)
+    assert groups([area("", ring=r) for r in (*rings, also)]).tolist() == [0, 1, 2, 3, 2]
+
+
+def test_rings_across_the_antimeridian():
+    grid = Grid(
+        crs="EPSG:32660", transform=(10.0, 0, 680_000.0, 0, -10.0, 6_000_000.0), height=4096, width=4096
+    )
+    ring = lonlat_ring(grid, 0, 0, 4096, 4096)
+    west, _, east, _ = area("", ring=ring).box
+    assert 179 < west < 180 < east < 181
+    other = area("b", (-179.9, 54.0, -179.8, 54.1))
+    assert groups([area("a", ring=ring), other, area("c", (0.0, 54.0, 1.0, 54.1))]).tolist() == [0, 0, 1]
 
 
 def test_too_few_areas():
