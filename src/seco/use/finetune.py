@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seco import config as configs
 from seco.config import setting
-from seco.data.areas import Area, Class, Labelled, divide
+from seco.data.areas import Area, Class, Labelled, class_counts, divide
 from seco.data.oscd import looks_like_oscd, read_oscd
 from seco.data.pairs import PairOptions, looks_like_pairs, read_pairs
 from seco.data.raster_scene import SceneOptions, open_scene
@@ -223,6 +223,12 @@ def _of_areas(labelled: Labelled, kind: Literal["segment", "change"], options: O
     labelled = dataclasses.replace(labelled, areas=tuple(areas))
     parts, words = divide(labelled.areas, shares=(0.0, options.val_share), seed=options.seed)
     train, val = dense.of_part(labelled, parts, "train"), dense.of_part(labelled, parts, "val")
+    counts = [class_counts(part, len(labelled.classes)) for part in (train, val)]
+    for has, lacks, what in ((*counts, "to stop on"), (*counts[::-1], "to train on")):
+        none = [c.name for c, h, n in zip(labelled.classes, has, lacks, strict=True) if h and not n]
+        if none:
+            words += f"; no {', '.join(none)} {what}"
+            words += ": try another --seed, or smaller blocks (--block-px)" if kind == "segment" else ""
 
     def validate(feed: Callable[[np.ndarray], Tensor]) -> Callable[[Predictor], float]:
         def score(net: Predictor) -> float:
