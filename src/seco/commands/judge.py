@@ -28,8 +28,9 @@ def evaluate(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     parser.add_argument("encoders", nargs="+", metavar="ENCODER", help=SOURCES)
     parser.add_argument("--task", required=True, choices=evaluation.names(), help="what to judge on")
     parser.add_argument(
-        "--data", type=Path, required=True, help="dataset; for images also a folder or zip of pictures"
-    )
+        "--data", type=Path, required=True,
+        help="dataset; of labelled pictures and OSCD also a folder or zip, of BigEarthNet and masks a folder",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
     parser.add_argument(
         "--predictions", type=Path, metavar="FILE", help="write every single prediction (Parquet)"

@@ -24,7 +24,7 @@ class Places:
     """Which places to draw."""
 
     num_places: int | None = setting(
-        None, "places to draw; by default 200,000 (the paper), or all of a file (--points)", flag="--num"
+        None, "places to draw; default: 200,000 (the paper), or all of a file (--points)", flag="--num"
     )
     seed: int = setting(0, "seed of the places")
     spare: float = setting(

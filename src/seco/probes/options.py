@@ -28,12 +28,12 @@ class EvaluationOptions:
     normalise: Normalise | None = setting(
         None,
         "what standardises the input: spec (the encoder's own statistics), dataset (the data's), paper (bytes / 255); "
-        "by default what the encoder asks for",
+        "default: what the encoder asks for",
     )
     size: tuple[int, ...] = setting(
         (),
         "resize patches to this many pixels before encoding; several with commas, such as 64,128,224, are judged one after "
-        "the other; by default they stay as they are",
+        "the other; default: they stay as they are",
     )
     split_seeds: tuple[int, ...] = setting(
         (0,), "seeds of the splits, with commas; everything is scored once a split"

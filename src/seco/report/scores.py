@@ -23,7 +23,7 @@ COLOURS = {
     "majority": "#b0b0b0",
 }
 SHOWN = ("accuracy", "map", "map_micro", "auc", "miou", "f1")
-ALWAYS = ("encoder", "output", "probe", "shots", "metric")
+ALWAYS = ("encoder", "output", "probe", "shots", "metric", "value")
 
 
 def draw_scores(rows: Sequence[Mapping[str, Any]], out: Path) -> Path:

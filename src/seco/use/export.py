@@ -38,10 +38,10 @@ class Options:
         "inside", "onnx: take stored numbers and normalise in the graph, or take normalised input"
     )
     size: int | None = setting(
-        None, "onnx: edge of the input in pixels; by default that of the training patches"
+        None, "onnx: edge of the input in pixels; default: that of the training patches"
     )
     scores: Path | None = setting(None, "hub: result tables to show in the card (--json of `seco evaluate`)")
-    title: str | None = setting(None, "hub: title of the card; by default the name of the folder")
+    title: str | None = setting(None, "hub: title of the card; default: the name of the folder")
     data: str | None = setting(None, "hub: what it was trained on, in words")
     licence: str | None = setting(None, "hub: licence of the weights, an SPDX name such as cc-by-4.0")
 

@@ -43,11 +43,11 @@ class Options(Training, SceneOptions):
     label_field: str = setting("class", "of points or polygons: the field that holds the class")
     tile: int = setting(64, "edge of the tiles (or of the images around points), in pixels of the imagery")
     size: int | None = setting(
-        None, "resize tiles to this many pixels before encoding; by default they stay as they are"
+        None, "resize tiles to this many pixels before encoding; default: they stay as they are"
     )
     normalise: Normalise | None = setting(
         None,
-        "what standardises the input: spec, dataset, paper; by default the encoder's own, or dataset if units differ",
+        "what standardises the input: spec, dataset, paper; default: the encoder's own, or dataset if units differ",
     )
     val_share: float = setting(
         0.2, "share of the labels on which training stops, where the source has no part for it"

@@ -37,7 +37,7 @@ class Options(SceneOptions):
     write: Write = setting(
         "classes", "the likeliest class of each pixel, or the probability of each class, a band each"
     )
-    tile: int | None = setting(None, "edge of a window in pixels; that of training by default")
+    tile: int | None = setting(None, "edge of a window in pixels; default: that of training")
     overlap: float = setting(0.5, "share of a window's edge that the next one covers too; they are blended")
     batch_size: int = setting(16, "windows at a time")
 

@@ -46,7 +46,7 @@ class Options:
         "display: reflectance 0 to 1 as bytes 0 to 255, clipped, as SeCo's own files (these without JPEG's losses); "
         "dn: 16 bits of Sentinel-2, as SSL4EO-S12's",
     )
-    bands: tuple[str, ...] = setting((), "bands to write, such as B02,B03,B04; by default all")
+    bands: tuple[str, ...] = setting((), "bands to write, such as B02,B03,B04; default: all")
 
 
 def run(dataset: Dataset, out: Path, options: Options) -> ExportReport:

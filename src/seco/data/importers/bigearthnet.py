@@ -54,17 +54,17 @@ IN_FLIGHT = 64
 class Options:
     """Settings of the import."""
 
-    bands: tuple[str, ...] = setting((), "bands to keep, such as B04,B03,B02; all twelve by default")
+    bands: tuple[str, ...] = setting((), "bands to keep, such as B04,B03,B02; default: all twelve")
     metadata: str | None = setting(
-        None, "version 2: its metadata.parquet; by default the one in the folder or beside it"
+        None, "version 2: its metadata.parquet; default: the one in the folder or beside it"
     )
     split_files: tuple[str, ...] = setting(
         (),
-        "version 1: lists of patches, such as train.csv,val.csv,test.csv; by default those in the folder or beside it",
+        "version 1: lists of patches, such as train.csv,val.csv,test.csv; default: those in the folder or beside it",
     )
     bad_files: tuple[str, ...] = setting(
         (),
-        "version 1: lists of patches under snow or cloud; by default the two published ones in the folder or beside it",
+        "version 1: lists of patches under snow or cloud; default: the two published ones in the folder or beside it",
     )
     on_cloudy: Literal["skip", "keep"] = setting("skip", "what to do with patches listed under snow or cloud")
     on_bad: Literal["error", "skip"] = setting(

@@ -38,7 +38,7 @@ NUM_SAMPLED = 64
 class Options:
     """Settings of the import."""
 
-    size: int | None = setting(None, "edge of every picture, in pixels; the most common one by default")
+    size: int | None = setting(None, "edge of every picture, in pixels; default: the most common one")
     on_size: Literal["resize", "error"] = setting(
         "resize", "what to do with pictures of other sizes (cropped square first)"
     )

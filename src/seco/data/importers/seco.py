@@ -45,7 +45,7 @@ class Options:
     """Settings of the import."""
 
     bands: tuple[str, ...] = setting(
-        (), "bands to keep, such as B02,B03,B04; by default all that the first 100 dates have"
+        (), "bands to keep, such as B02,B03,B04; default: all that the first 100 dates have"
     )
     num_dates: int = setting(0, "number of dates that each place must have; 0 takes any number")
     on_missing: Literal["error", "skip"] = setting(
