@@ -16,6 +16,7 @@ from seco.probes.options import STRICT, EvaluationOptions
 SIGNIFICANT_DIGITS = 6
 TOLD_BY_ROWS = ("outputs", "normalise", "size", "split_seeds", "probes", "k", "cache", "protocol", "shots")
 """Settings that rows have fields for, or that change no score."""
+KNN_ALONE = ("vote", "knn_features")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,21 +130,22 @@ def gather(
     dataset: Path | None = None,
 ) -> TaskResult:
     """Put rows and predictions together, and note in the rows the protocol and which settings were not the default."""
-    about: dict[str, Any] = {
-        "settings": changed_settings(options),
-        "protocol": getattr(options, "protocol", STRICT),
-    }
-    rows = [dataclasses.replace(r, **about) for r in rows]
+    protocol = getattr(options, "protocol", STRICT)
+    rows = [dataclasses.replace(r, settings=changed_settings(options, r), protocol=protocol) for r in rows]
     table = pa.concat_tables([PREDICTION_SCHEMA.empty_table(), *predictions])
     return TaskResult(rows=[r.to_json() for r in rows], predictions=table, dataset=dataset)
 
 
-def changed_settings(options: EvaluationOptions) -> str | None:
-    """Return the settings that differ from their defaults, as `name=value`, but for those that rows tell by themselves."""
+def changed_settings(options: EvaluationOptions, row: Row) -> str | None:
+    """Return the settings that differ from their defaults, as `name=value`, but for those that rows tell by themselves.
+
+    Those of other probes do not concern a row: it equals one that was made without them.
+    """
+    other = [*(KNN_ALONE if row.probe != "knn" else ()), *(("shot_draws",) if row.shots is None else ())]
     changed = [
         f"{f.name}={getattr(options, f.name)}"
         for f in dataclasses.fields(options)
-        if f.name not in TOLD_BY_ROWS and getattr(options, f.name) != f.default
+        if f.name not in (*TOLD_BY_ROWS, *other) and getattr(options, f.name) != f.default
     ]
     return " ".join(changed) or None
 

@@ -223,9 +223,9 @@ def _of_areas(labelled: Labelled, kind: Literal["segment", "change"], options: O
     labelled = dataclasses.replace(labelled, areas=tuple(areas))
     parts, words = divide(labelled.areas, shares=(0.0, options.val_share), seed=options.seed)
     train, val = dense.of_part(labelled, parts, "train"), dense.of_part(labelled, parts, "val")
-    counts = [class_counts(part, len(labelled.classes)) for part in (train, val)]
-    for has, lacks, what in ((*counts, "to stop on"), (*counts[::-1], "to train on")):
-        none = [c.name for c, h, n in zip(labelled.classes, has, lacks, strict=True) if h and not n]
+    learned, watched = (class_counts(part, len(labelled.classes)) for part in (train, val))
+    for there, here, what in ((learned, watched, "to stop on"), (watched, learned, "to train on")):
+        none = [labelled.classes[i].name for i in np.flatnonzero((there > 0) & (here == 0))]
         if none:
             words += f"; no {', '.join(none)} {what}"
             words += ": try another --seed, or smaller blocks (--block-px)" if kind == "segment" else ""

@@ -128,6 +128,14 @@ def rows(make_dataset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.
     return evaluate([ColourEncoder(), other], "images", data, options)
 
 
+def test_settings_of_knn_alone_stand_in_its_rows_alone(make_dataset: Callable[..., Path]) -> None:
+    data = make_dataset(num_places=60, num_dates=1, px=8, labels=[f"c{i % 3}" for i in range(60)])
+    options = images.Options(k=5, knn_features="standardised", vote="weighted", test_share=0.3)
+    found = {r["probe"]: r["settings"] for r in evaluate([ColourEncoder()], "images", data, options).rows}
+    assert found["linear"] == "test_share=0.3"
+    assert set(found["knn"].split()) == {"test_share=0.3", "vote=weighted", "knn_features=standardised"}
+
+
 def test_rows_of_few_shots_stand_beside_those_of_all_labels(rows) -> None:
     mine = [r for r in rows.rows if r["encoder"] == "colour"]
     assert [(r["probe"], r["shots"]) for r in mine] == [
@@ -138,7 +146,8 @@ def test_rows_of_few_shots_stand_beside_those_of_all_labels(rows) -> None:
         assert row["num_train"] == (3 * row["shots"] if few else 72)
         assert (row["num_repeats"], row["spread"] is not None) == ((3, True) if few else (None, False))
         assert row["ci_low"] <= row["value"] <= row["ci_high"]
-        assert row["settings"] == "k=5 shot_draws=3 num_draws=50" or "shots" not in row["settings"].split()
+        # A row of all labels stands in one column with those of a command without --shots.
+        assert row["settings"].split() == ["num_draws=50", *(["shot_draws=3"] if few else [])]
     means = (
         rows.predictions.group_by(["encoder", "probe", "shots"]).aggregate([("score", "mean")]).to_pylist()
     )

@@ -9,9 +9,10 @@ import pytest
 
 from seco.data.dataset import open_dataset
 from seco.errors import ConfigError, TaskError
-from seco.nets.baselines import ColourEncoder
+from seco.nets.baselines import ColourEncoder, untrained
 from seco.probes import paper
 from seco.probes.evaluation import evaluate
+from seco.sensors import sentinel2
 from seco.tasks import bigearthnet
 from seco.tasks.bigearthnet import Options, label_case
 
@@ -131,6 +132,20 @@ def test_a_folder_is_imported_with_the_bands_that_the_encoder_reads(
     assert {r["metric"] for r in rows} == {"map_micro", "map_macro", "lrap"}
     (made,) = (tmp_path / "cache" / "datasets").iterdir()
     assert [b.name for b in open_dataset(made).meta.bands] == ["B04", "B03", "B02"]
+
+
+def test_an_encoder_of_a_band_that_there_is_not(tmp_path: Path, ben: SimpleNamespace) -> None:
+    """The published 13-band weights read B10, which level 2A leaves out."""
+    ben.write_v2(tmp_path / "ben", [NAMES[:2]] * 3)
+    encoder = untrained("resnet18", init="random", bands=sentinel2.BANDS, device="cpu")
+    with pytest.raises(
+        TaskError, match=r"random:resnet18 reads B10, which BigEarthNet's patches do not have"
+    ):
+        evaluate(
+            [untrained("resnet18", init="random", bands=sentinel2.BANDS, device="cpu")],
+            "bigearthnet",
+            tmp_path / "ben",
+        )
 
 
 def test_unsuitable_data_are_errors(make_dataset: Callable[..., Path]) -> None:
