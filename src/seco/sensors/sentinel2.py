@@ -47,6 +47,8 @@ BANDS = tuple(
     )
     for n, c, w, g in _TABLE
 )
+LEVEL_2A = tuple(b.name for b in BANDS if b.name != "B10")
+"""Bands of surface reflectance: cirrus shows no surface."""
 
 SCL_CLASSES = (
     "no_data", "saturated", "dark", "cloud_shadow", "vegetation", "bare", "water", "unclassified",

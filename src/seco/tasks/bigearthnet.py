@@ -14,7 +14,6 @@ from jaxtyping import Bool, Integer
 
 from seco.config import setting
 from seco.data.dataset import Dataset
-from seco.data.importers.bigearthnet import BANDS
 from seco.data.nomenclature import CLASSES_19, CLASSES_43, in_nomenclature, nomenclature_of
 from seco.errors import ConfigError, TaskError
 from seco.nets.encoder import FeatureExtractor
@@ -69,11 +68,11 @@ def run(encoder: FeatureExtractor, data: Path, options: Options) -> TaskResult:
         # All twelve bands of 590,000 patches are 80 GB: only what the encoder reads is kept.
         names = {b.common_name: b.name for b in sentinel2.BANDS} | {b.name: b.name for b in sentinel2.BANDS}
         wanted = [names.get(b.common_name or b.name, b.name) for b in encoder.spec.bands]
-        missing = [n for n in wanted if n not in BANDS]
+        missing = [n for n in wanted if n not in sentinel2.LEVEL_2A]
         if missing:
             raise TaskError(
                 f"{encoder.name} reads {', '.join(missing)}, which BigEarthNet's patches do not have (they are of level 2A: "
-                f"{', '.join(BANDS)}); judge an encoder of some of these"
+                f"{', '.join(sentinel2.LEVEL_2A)}); judge an encoder of some of these"
             )
         return {"bands": tuple(wanted)}
 

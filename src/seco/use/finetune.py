@@ -224,11 +224,14 @@ def _of_areas(labelled: Labelled, kind: Literal["segment", "change"], options: O
     parts, words = divide(labelled.areas, shares=(0.0, options.val_share), seed=options.seed)
     train, val = dense.of_part(labelled, parts, "train"), dense.of_part(labelled, parts, "val")
     learned, watched = (class_counts(part, len(labelled.classes)) for part in (train, val))
-    for there, here, what in ((learned, watched, "to stop on"), (watched, learned, "to train on")):
-        none = [labelled.classes[i].name for i in np.flatnonzero((there > 0) & (here == 0))]
-        if none:
-            words += f"; no {', '.join(none)} {what}"
-            words += ": try another --seed, or smaller blocks (--block-px)" if kind == "segment" else ""
+    lacking = [
+        f"no {labelled.classes[i].name} to {what}"
+        for there, here, what in ((learned, watched, "stop on"), (watched, learned, "train on"))
+        for i in np.flatnonzero((there > 0) & (here == 0))
+    ]
+    if lacking:
+        hint = "; try another --seed, or smaller blocks (--block-px)" if kind == "segment" else ""
+        words += f"; {', '.join(lacking)}{hint}"
 
     def validate(feed: Callable[[np.ndarray], Tensor]) -> Callable[[Predictor], float]:
         def score(net: Predictor) -> float:

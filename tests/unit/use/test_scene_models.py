@@ -235,6 +235,25 @@ def test_polygons_over_a_scene_label_pixels(tmp_path, encoder):
     assert metadata["about"]["labels"] == "p.geojson"
 
 
+def test_a_class_that_only_one_part_has_is_named(tmp_path, encoder):
+    _, pixels = ground(192, 192, 3)
+    file = write_tif(tmp_path / "scene.tif", pixels, names=("red", "green", "blue"))
+    shapes = []
+    for r, c in ((0, 0), (0, 64), (64, 0), (64, 64)):
+        x, y = 500_000 + 10 * c, 5_000_000 - 10 * r
+        ring = [[x + 20, y - 20], [x + 300, y - 20], [x + 300, y - 300], [x + 20, y - 300], [x + 20, y - 20]]
+        shapes.append(({"type": "Polygon", "coordinates": [ring]}, {"class": "dry" if r + c else "wet"}))
+    labels = write_geojson(tmp_path / "p.geojson", shapes)
+    for seed in range(3):
+        _, lines = train(encoder, file, tmp_path / f"m{seed}", labels=labels, steps=1, seed=seed)
+        # One of four areas is to stop on: either the only wet one, or one of three dry ones.
+        wet, dry = (
+            f"; {found}; try another --seed" in lines[0]
+            for found in ("no dry to stop on, no wet to train on", "no wet to stop on")
+        )
+        assert wet != dry
+
+
 def test_labels_in_degrees_are_laid_over_metres(tmp_path):
     found = read_shapes(
         write_geojson(

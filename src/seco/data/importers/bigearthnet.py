@@ -33,7 +33,7 @@ from seco.sensors import sentinel2
 HELP = "BigEarthNet, version 1 or 2 (reBEN): Sentinel-2 patches with any number of land-cover labels"
 EXAMPLE = "seco dataset import bigearthnet BigEarthNet-v1.0/ ben --bands B04,B03,B02"
 
-BANDS = tuple(b.name for b in sentinel2.BANDS if b.name != "B10")
+BANDS = sentinel2.LEVEL_2A
 LABELS_SUFFIX = "_labels_metadata.json"
 METADATA = "metadata.parquet"
 BAD_LISTS = ("patches_with_seasonal_snow.csv", "patches_with_cloud_and_shadow.csv")
