@@ -38,6 +38,9 @@ class Dataset:
             DatasetError: not a dataset, damaged, or of a newer version.
         """
         self.path = Path(path)
+        self.source = (
+            self.path
+        )  # what to call it: the user's own folder or zip, where it was imported from that
         self.meta = fmt.read_meta(self.path)
 
     def __len__(self) -> int:

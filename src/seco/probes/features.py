@@ -164,7 +164,7 @@ class FeatureStore:
             if bad.any():
                 raise TaskError(
                     f"encoder {self.encoder.name}: {name} of {int(bad.sum())} of {len(rows)} patches are not finite "
-                    f"(the first is row {int(rows[bad.argmax()])} of {self.dataset.path}); its weights are broken, or "
+                    f"(the first is row {int(rows[bad.argmax()])} of {self.dataset.source}); its weights are broken, or "
                     "the input is normalised by statistics of other data (--normalise)"
                 )
         if self.folder is not None:

@@ -106,7 +106,9 @@ def open_labelled(
     if not (out / META_NAME).is_file():
         module = importing.find(importer)
         module.run(path, out, module.Options(**chosen))
-    return open_dataset(out)
+    dataset = open_dataset(out)
+    dataset.source = path
+    return dataset
 
 
 def require_classes(path: Path, wanted: Collection[str], *, name: str) -> list[str]:
@@ -148,7 +150,7 @@ def image_case(dataset: Dataset, seed: int, options: ImageOptions) -> Case:
     labelled = labels >= 0
     if len(classes) < 2:
         found = f"one class only ({classes[0]})" if classes else "no labels"
-        raise TaskError(f"{dataset.path} has {found}; images need at least two classes, a folder each")
+        raise TaskError(f"{dataset.source} has {found}; images need at least two classes, a folder each")
     published = _published(dataset, options.split)
     _check_classes(dataset, classes, labels)
     if published is None:
@@ -187,7 +189,7 @@ def _check_classes(dataset: Dataset, classes: Sequence[str], labels: Integer[np.
     if len(lone):
         names = ", ".join(classes[i] for i in lone[:3]) + (", ..." if len(lone) > 3 else "")
         raise TaskError(
-            f"{len(lone)} of {len(classes)} classes of {dataset.path} have images of one place only ({names}); two are "
+            f"{len(lone)} of {len(classes)} classes of {dataset.source} have images of one place only ({names}); two are "
             "needed, one to learn from and one to test on: add images, or leave these classes out"
         )
 
@@ -203,7 +205,7 @@ def check_apart(dataset: Dataset, parts: Mapping[str, Bool[np.ndarray, " patches
         for place in np.unique(dataset.place[rows]).tolist():
             if part_of.setdefault(place, name) != name:
                 raise TaskError(
-                    f"the published split of {dataset.path} has place {dataset.place_ids[place]} in {part_of[place]} and "
+                    f"the published split of {dataset.source} has place {dataset.place_ids[place]} in {part_of[place]} and "
                     f"in {name}; a place belongs to one part only: mend the split, or --split seeded"
                 )
 
@@ -211,12 +213,19 @@ def check_apart(dataset: Dataset, parts: Mapping[str, Bool[np.ndarray, " patches
 def _published(dataset: Dataset, wanted: str) -> np.ndarray | None:
     """Return the source's own part of each patch, or None for a seeded split."""
     parts = np.array([p or "" for p in dataset.index["split"].to_pylist()])
-    there = bool((parts == "test").any() and (parts == "train").any())
-    if wanted == "published" and not there:
+    found = set(parts.tolist()) - {""}
+    lacking = [p for p in ("train", "test") if p not in found]
+    if wanted == "published" and lacking:
         raise TaskError(
-            f"{dataset.path} has no published split (train and test in its index); use --split seeded"
+            f"{dataset.source} has no published split (train and test in its index); use --split seeded"
         )
-    return parts if there and wanted != "seeded" else None
+    # A draw over all would learn from what the source keeps apart; one part alone keeps nothing apart.
+    if wanted == "auto" and lacking and len(found) > 1:
+        raise TaskError(
+            f"{dataset.source} is split into {' and '.join(sorted(found))}, without {' and '.join(lacking)}; add images to "
+            "learn from and to test on, or draw the parts from all of them (--split seeded)"
+        )
+    return None if lacking or wanted == "seeded" else parts
 
 
 def _limit(
@@ -232,7 +241,7 @@ def _limit(
         return train
     if num > have:
         raise TaskError(
-            f"{num} labels asked for, but {dataset.path} has {have} training images; ask for fewer (--num-labels)"
+            f"{num} labels asked for, but {dataset.source} has {have} training images; ask for fewer (--num-labels)"
         )
     return stratified(dataset, labels, train, num / have, seed=(seed, _LABELS), spare=0)
 

@@ -148,7 +148,7 @@ def label_matrix(
     stored = {name for found in sets if found for name in found}
     if not stored:
         raise TaskError(
-            f"{dataset.path} has no sets of labels; import it with `seco dataset import bigearthnet`"
+            f"{dataset.source} has no sets of labels; import it with `seco dataset import bigearthnet`"
         )
     nomenclature = nomenclature_of(stored, num_classes=num_classes)
     classes = CLASSES_19 if num_classes == 19 else CLASSES_43
@@ -178,7 +178,7 @@ def _parts(
     there = all(((parts == p) & known).any() for p in PARTS)
     if options.split == "published" and not there:
         raise TaskError(
-            f"{dataset.path} has no published split (train, val and test in its index); give --split-files to its import, "
+            f"{dataset.source} has no published split (train, val and test in its index); give --split-files to its import, "
             "or --split seeded"
         )
     if there and options.split != "seeded":

@@ -146,9 +146,10 @@ class _Fit:
         else:
             loss = functional.cross_entropy(logits, batch.target, weight=weights, ignore_index=IGNORED)
         if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss.item()} at step {self.step}; lower the learning rate (--lr)"
-            )
+            # Nothing has been learned yet at step 0.
+            broken = "the encoder's weights or the images hold numbers that are not finite"
+            advice = "lower the learning rate (--lr)" if self.step else broken
+            raise TrainingError(f"the loss is {loss.item()} at step {self.step}; {advice}")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         # Features come in any scale; one steep step can silence a decoder's ReLUs for good.

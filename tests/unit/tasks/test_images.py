@@ -1,5 +1,6 @@
 """Labelled images: splits, budgets of labels, and folders or zips taken as they are."""
 
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 from seco.data.dataset import open_dataset
 from seco.data.labels import quotas
 from seco.errors import ConfigError, DatasetError, TaskError
+from seco.nets.baselines import ColourEncoder
 from seco.probes import labelled
 from seco.probes.evaluation import evaluate
 from seco.probes.linear import FIT, VALIDATE
@@ -115,6 +117,16 @@ def test_images_without_a_label_are_left_out_and_counted(make_dataset: Callable[
             {},
             r"1 of 3 classes of .* have images of one place only \(mine\)",
         ),
+        (
+            {"labels": LABELS[20:44], "splits": ["train", "val"] * 12},
+            {},
+            r"is split into train and val, without test; .*--split seeded",
+        ),
+        (
+            {"labels": LABELS[20:44], "splits": ["test", "val"] * 12},
+            {},
+            r"is split into test and val, without train; .*--split seeded",
+        ),
     ],
 )
 def test_unsuitable_images_are_errors(
@@ -135,6 +147,23 @@ def test_published_parts_that_share_a_place_are_an_error(make_dataset: Callable[
     ):
         labelled.image_case(dataset, 0, images.Options())
     assert labelled.image_case(dataset, 0, images.Options(split="seeded")).split.startswith("stratified")
+
+
+@pytest.mark.parametrize(("splits", "split"), [(["train"] * 24, "auto"), (["train", "val"] * 12, "seeded")])
+def test_parts_are_drawn_where_the_source_has_one_or_it_is_asked_for(
+    splits: list, split: str, make_dataset: Callable[..., Path]
+) -> None:
+    data = open_dataset(make_dataset(num_places=24, num_dates=1, px=8, labels=LABELS[20:44], splits=splits))
+    assert labelled.image_case(data, 0, images.Options(split=split)).split.startswith("stratified")
+
+
+def test_errors_name_the_folder_that_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECO_CACHE", str(tmp_path / "cache"))
+    for i in range(3):
+        (tmp_path / "mine/one").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"mine/one/{i}.png")
+    with pytest.raises(TaskError, match=rf"^{re.escape(str(tmp_path / 'mine'))} has no labels"):
+        evaluate([ColourEncoder()], "images", tmp_path / "mine")
 
 
 def test_too_few_labels_are_an_error() -> None:

@@ -374,7 +374,9 @@ def test_training_ends_early_with_the_best_weights(encoder):
     assert (done.num_steps, done.best_step, done.best_score) == (4, 2, 0.9)
     assert torch.equal(net.head.weight, kept[1])
     broken = dataclasses.replace(draw(0), inputs=(torch.full((2, 3, 32, 32), float("nan")),))
-    with pytest.raises(TrainingError, match="the loss is nan at step 0"):
+    with pytest.raises(
+        TrainingError, match="the loss is nan at step 0; the encoder's weights or the images hold"
+    ):
         supervised.fit(net, settings, draw=lambda step: broken, validate=validate, seed=0)
 
 
