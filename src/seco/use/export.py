@@ -18,6 +18,7 @@ from seco.errors import CheckpointError, ConfigError
 from seco.nets.encoder import Encoder, load_folder
 from seco.runs import write_json
 from seco.use.convert import require_new, save_torch
+from seco.use.layouts._contract import some
 
 TORCHGEO = (
     "resnet18", "resnet50", "resnet152", "vit_small_patch16_224", "vit_base_patch16_224", "vit_large_patch16_224",
@@ -58,10 +59,17 @@ def export(encoder: Encoder, out: Path, options: Options | None = None) -> list[
         What to tell the user, a line each.
 
     Raises:
-        CheckpointError: `out` exists, the format cannot hold the encoder, or what was written gives other features.
+        CheckpointError: `out` exists, the format cannot hold the encoder, its weights are not finite, or what was written
+            gives other features.
     """
     options = options or Options()
     require_new(out)
+    state = encoder.net.state_dict()
+    broken = [n for n, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+    if broken:
+        raise CheckpointError(
+            f"{encoder.name} has weights that are not finite ({some(broken)}); nothing is written: train it again"
+        )
     return _formats()[options.format](encoder, out, options)
 
 

@@ -84,6 +84,11 @@ def _other_bands(folder):
     write_tif(folder / "images" / "field3.tif", np.ones((2, 64, 64), np.uint8), west=530_000.0)
 
 
+def _other_order(folder):
+    pixels = np.ones((3, 64, 64), np.uint8)
+    write_tif(folder / "images" / "field3.tif", pixels, west=530_000.0, names=("blue", "green", "red"))
+
+
 def _one_class(folder):
     for file in (folder / "masks").iterdir():
         with rasterio.open(file, "r+") as out:
@@ -100,6 +105,7 @@ def _one_class(folder):
         (_floats, "1 bands of float32; a mask has one band"),
         (_cut_short, "field3.tif"),
         (_other_bands, "give images of one kind"),
+        (_other_order, "has bands blue, green, red .* those before have red, green, blue"),
         (_one_class, "labels of one class only"),
     ],
 )

@@ -296,3 +296,15 @@ def test_what_torchgeo_reads_otherwise_is_not_left_behind(tmp_path, monkeypatch)
     with pytest.raises(CheckpointError, match="gives other features than the encoder"):
         export(small("resnet18"), tmp_path / "w.pth", Options(format="torchgeo"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "timm", "onnx", "hub"])
+def test_weights_that_are_not_finite_are_not_passed_on(tmp_path, kind):
+    encoder = untrained("test_resnet", init="random", device="cpu")
+    name, weight = next(iter(encoder.net.state_dict().items()))
+    weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(
+        CheckpointError, match=rf"has weights that are not finite \({name}\); nothing is written"
+    ):
+        export(encoder, tmp_path / "out", Options(format=kind))
+    assert not list(tmp_path.iterdir())
