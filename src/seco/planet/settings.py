@@ -12,6 +12,9 @@ from seco.planet.earth.surfaces import BANDS, PIXEL_M
 from seco.planet.utm import NORTHERNMOST, SOUTHERNMOST
 from seco.sensors.sentinel2 import BANDS as SENTINEL2
 
+MAX_PLACES = 10_000_000
+"""Their positions are drawn before anything is made, and drawing more would take hours without a sign of life."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Planet:
@@ -58,7 +61,7 @@ class Build:
     )
     num_cities: int = setting(10_000, "how many of the most populous cities (the paper: 10,000)")
     sigma_km: float = setting(50.0, "standard deviation around a city, km (the paper: 50)")
-    within: Path | None = setting(None, "GeoJSON file: places inside its polygons only")
+    within: Path | None = setting(None, "GeoJSON file: places inside its polygons only (default: anywhere)")
     min_land: float = setting(0.9, "least land fraction around a place, 0-1")
     lat_min: float = setting(-60.0, "southernmost centre, degrees")
     lat_max: float = setting(75.0, "northernmost centre, degrees")
@@ -73,6 +76,8 @@ class Build:
     def __post_init__(self) -> None:
         if self.num_places < 1:
             raise ConfigError(f"{self.num_places} places asked; ask for at least 1 (--places)")
+        if self.num_places > MAX_PLACES:
+            raise ConfigError(f"{self.num_places} places asked; at most {MAX_PLACES:,} (--places)")
         if self.num_dates < 1:
             raise ConfigError(f"{self.num_dates} dates a place; ask for at least 1 (--dates)")
         if not 12 <= self.patch_px <= 10980 or self.patch_px % 6:

@@ -35,7 +35,7 @@ def headlines(scores: Scores) -> Html:
 def in_words(scores: Scores) -> list[str]:
     """Return the same as `headlines` for a terminal, a line a question."""
     return [
-        f"{a.headline.title}: {percent(a.best['value'])}. {verdict(a.best, a.others, asks=a.headline.asks)}"
+        f"{a.headline.title}: {a.best['encoder']} {percent(a.best['value'])}. {verdict(a.best, a.others, asks=a.headline.asks)}"
         for a in answers(scores)
     ]
 

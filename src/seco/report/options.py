@@ -15,7 +15,7 @@ class Report:
         (),
         "result files of `seco evaluate --json`, with commas; default: scores*.json in the runs and beside them",
     )
-    data: Path | None = setting(None, "where the dataset lies now, if not where the runs say")
+    data: Path | None = setting(None, "where the dataset lies now (default: where the runs say)")
     num_places: int = setting(
         300, "held-out places that neighbours and the embedding are made from", flag="--places"
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 import seco
+from seco.errors import ConfigError
 from seco.report import compare, history, seasons
 from seco.report.facts import read_runs
 from seco.report.ground import TRAIN, UNKNOWN, Ground
@@ -37,10 +39,11 @@ def write_report(runs: Sequence[Path], out: Path, report: Report | None = None, 
         The page, `out`/index.html.
 
     Raises:
-        ConfigError: a folder holds no run, or a file of scores that was asked for cannot be read.
+        ConfigError: `out` cannot be a folder, a folder holds no run, or a file of scores that was asked for cannot be read.
         SecoError: the page cannot be written.
     """
     chosen = report or Report()
+    _require_folder(out)
     found = read_runs(runs)
     for run in found:
         for note in run.notes:
@@ -52,6 +55,15 @@ def write_report(runs: Sequence[Path], out: Path, report: Report | None = None, 
     for line in [*compare.in_words(scores), *scores.notes]:
         say(line)
     return target
+
+
+def _require_folder(out: Path) -> None:
+    """Refuse a folder that cannot be made before minutes go into the page; nothing is made yet."""
+    there = next(p for p in (out.absolute(), *out.absolute().parents) if os.path.lexists(p))
+    if not there.is_dir():
+        raise ConfigError(f"{out} cannot be a folder: {there} is a file; choose another (--out)")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"nothing can be written into {there}; choose another folder (--out)")
 
 
 def _filled(page: Sections, sections: Sequence[Section]) -> str:

@@ -136,10 +136,10 @@ def in_words(parameters: Parameters, i: int) -> str:
     """Say what sample `i` of a view got: its crop, then the jitter in its drawn order, grey, blur, flip."""
     got = parameters.describe(i)
     top, left, height, width = got.pop("crop")
-    lines = [f"crop {width} x {height} at {left},{top}"]
-    lines += [
-        f"{k} {v:+.3f}" if k == "hue" else f"{k} {v}" for k, v in got.items() if not isinstance(v, bool)
-    ]
+    lines = [f"crop {width} x {height} px at {left},{top}"]
+    for k, v in got.items():
+        if not isinstance(v, bool):
+            lines.append(f"hue {v:+.3f}" if k == "hue" else f"blur {v} px" if k == "blur" else f"{k} {v}")
     lines += [k for k, v in got.items() if isinstance(v, bool)]
     pairs = [", ".join(lines[i : i + 2]) for i in range(0, len(lines), 2)]
     return "\n".join(pairs)

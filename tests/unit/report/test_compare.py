@@ -139,7 +139,7 @@ def test_every_task_has_a_card_and_bars_under_its_own_title(run, rows_of, task):
     assert title in compare.headlines(scores)
     assert title in compare.bars(scores)
     assert str(escape(metric_words(about.metric))) in compare.bars(scores)
-    assert compare.in_words(scores)[0].startswith(f"{about.title}: 50.0%. ")
+    assert compare.in_words(scores)[0].startswith(f"{about.title}: run 50.0%. ")
 
 
 def test_skills_come_before_what_is_kept_and_few_shots_are_no_headline(run, rows_of):

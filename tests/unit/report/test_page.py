@@ -175,7 +175,7 @@ def test_the_terminal_says_when_the_data_are_not_the_runs_and_what_the_run_came_
     settings = Report(num_places=3, device="cpu", data=make_dataset(seed=5))
     write_report([run], tmp_path / "page", settings, say=said.append)
     assert "is not the dataset that the run was trained on" in said[0]
-    assert said[-1].startswith("Land cover from one picture: 50.0%. Does not beat colour statistics.")
+    assert said[-1].startswith("Land cover from one picture: run 50.0%. Does not beat colour statistics.")
 
 
 def test_neighbours_stand_beside_those_of_random_weights_and_colour(text):

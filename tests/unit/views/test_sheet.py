@@ -49,12 +49,12 @@ def one(**given):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "crop 8 x 9 at 2,1"),
-        ({"flip": True}, "crop 8 x 9 at 2,1, flip"),
-        ({"sigma": 1.25, "grey": True}, "crop 8 x 9 at 2,1, blur 1.25\ngrey"),
+        ({}, "crop 8 x 9 px at 2,1"),
+        ({"flip": True}, "crop 8 x 9 px at 2,1, flip"),
+        ({"sigma": 1.25, "grey": True}, "crop 8 x 9 px at 2,1, blur 1.25 px\ngrey"),
         (
             {"jittered": True, "flip": True},
-            "crop 8 x 9 at 2,1, saturation 1.3\nhue -0.050, brightness 0.8\ncontrast 1.1, flip",
+            "crop 8 x 9 px at 2,1, saturation 1.3\nhue -0.050, brightness 0.8\ncontrast 1.1, flip",
         ),
     ],
 )

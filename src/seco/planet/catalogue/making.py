@@ -47,10 +47,12 @@ class Scenes:
     """Which scenes a planet's catalogue lists."""
 
     num_places: int | None = setting(
-        None, "places to draw around cities, as `seco planet build` does", flag="--places"
+        None, "places to draw around cities, as `seco planet build` does (default: those of --points)",
+        flag="--places",
     )
     points: Path | None = setting(
-        None, "file of places instead: CSV with lon and lat, GeoJSON or GeoParquet points"
+        None,
+        "file of places instead: CSV with lon and lat, GeoJSON or GeoParquet points (default: those of --places)",
     )
     first: datetime.date = setting(datetime.date(2023, 1, 1), "day of the first scenes", flag="--from")
     last: datetime.date = setting(
@@ -139,7 +141,7 @@ def make_scenes(
     points = _places(scenes)
     _claim(archive, points, out)
     tiles = tiles_of(archive, points)
-    say(f"{len(points)} places in {len(tiles)} tiles of {archive.tile_px} px")
+    say(f"places: {len(points)}, in tiles of {archive.tile_px} px: {len(tiles)}")
     jobs = scenes.jobs or (num_cores() if len(tiles) >= _ENOUGH_FOR_PROCESSES else 1)
     num_items = None
     if (out / CATALOG_NAME).is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import http.client
 import json
+import shlex
 import shutil
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from seco.planet.catalogue.archive import (
     COLLECTION_NAME,
     ITEMS_NAME,
     PIXELS_URL,
+    PLACES_NAME,
     TILES_NAME,
     read_archive,
 )
@@ -43,6 +45,7 @@ _STARTING_S_AN_ITEM = 0.002
 _ASKING_S = 5.0
 _STOPPING_S = 5.0
 _ROWS = 5000
+_SEASONS, _SEASON_DAYS = 5, 91
 # The child's own parent: it ends the server when our end of its standard input closes, even if we were killed.
 _WATCH = """
 import subprocess, sys, threading
@@ -101,6 +104,15 @@ class PlanetServer:
     def stac_url(self) -> str:
         """Address of the STAC API, once started."""
         return f"http://{HOST}:{self._stac_port}"
+
+    @property
+    def collecting(self) -> str:
+        """Command that collects the planet's places from it, once started."""
+        first, last = self._archive.first, self._archive.last
+        seasons = min(_SEASONS, 1 + (last - first).days // _SEASON_DAYS)
+        words = ("seco", "collect", "--places", str(self._out / PLACES_NAME), "--catalog", self.stac_url, "--hosts",
+                 "private", "--from", str(first), "--to", str(last), "--seasons", str(seasons), "--out", "patches.seco")  # fmt: skip
+        return shlex.join(words)
 
     def start(self) -> PlanetServer:
         """Start both and wait until both answer.

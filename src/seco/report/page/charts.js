@@ -64,11 +64,11 @@ for (const figure of document.querySelectorAll(".chart")) {
       svg.append(make("line", { svg: true, class: "grid", x1: left, x2: width - right, y1: py(tick), y2: py(tick) }));
       svg.append(make("text", { svg: true, x: left - 7, y: py(tick) + 4, "text-anchor": "end", text: labels[i] }));
     });
-    for (const tick of niceTicks(from, until, Math.max(2, Math.floor(width / 110)))) {
-      if (!Number.isInteger(tick)) continue;
+    niceTicks(from, until, Math.max(2, Math.floor(width / 110))).filter(Number.isInteger).forEach((tick, i) => {
       const end = px(tick) > width - 24;
-      svg.append(make("text", { svg: true, x: end ? width - right : px(tick), y: height - 8, "text-anchor": end ? "end" : "middle", text: tick.toLocaleString("en") }));
-    }
+      const text = (i ? "" : "step ") + tick.toLocaleString("en");
+      svg.append(make("text", { svg: true, x: end ? width - right : px(tick), y: height - 8, "text-anchor": end ? "end" : "middle", text }));
+    });
     for (const line of lines) {
       let d = "", pen = false;
       line.x.forEach((x, i) => {
