@@ -34,7 +34,7 @@ def scenes(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     args = parser.parse_args(argv)
     made = make_scenes(configs.from_args(Scenes, args), args.out, say=lambda line: print(line, flush=True))
     if made.num_items is not None:
-        print(f"{args.out}: {made.num_items} simulated scenes, of tiles: {made.num_tiles}")
+        print(f"{args.out}: {made.num_items} simulated scenes; tiles: {made.num_tiles}")
     if made.num_files:
         print(f"{args.out}: {made.num_files} files, {made.num_bytes / 1e6:.1f} MB")
     print(f"next: seco planet serve {args.out}")

@@ -189,6 +189,7 @@ def test_no_overlap_keeps_places_apart(tmp_path: Path) -> None:
     [
         ({"num_dates": 0}, r"0 dates a place; .*--dates"),
         ({"num_places": 0}, r"0 places asked; .*--places"),
+        ({"num_places": 10_000_001}, r"10000001 places asked; at most 10,000,000 \(--places\)"),
         ({"patch_px": 100}, r"patch of 100 px; a multiple of 6"),
         ({"patch_px": 64}, r"such as 60 or 66 \(--patch\)"),
         (

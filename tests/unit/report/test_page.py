@@ -215,7 +215,7 @@ def test_many_bands_of_another_type(make_dataset, tmp_path):
 
 
 @pytest.mark.parametrize(("args", "words"), [
-    (["nowhere"], "not a folder"), (["deep"], "runs in it: run"), (["RUN", "--out", "FILE"], "cannot write"),
+    (["nowhere"], "not a folder"), (["deep"], "runs in it: run"), (["RUN", "--out", "FILE"], "cannot be a folder"), (["RUN", "--out", "FILE/in/it"], "is a file; choose another (--out)"),
     (["RUN", "--scores", "no.json"], "cannot read scores no.json"), (["RUN", "--places", "1"], "at least 2"),
     (["RUN", "--seed", "-1"], "seed -1"),
 ])  # fmt: skip
@@ -223,7 +223,7 @@ def test_what_cannot_be_done_is_one_line(args, words, run, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     shutil.copytree(run, tmp_path / "deep" / "run")
-    args = [{"RUN": str(run), "FILE": str(tmp_path / "file")}.get(a, a) for a in args]
+    args = [str(run) if a == "RUN" else a.replace("FILE", str(tmp_path / "file")) for a in args]
     assert main(["report", *args]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

@@ -141,7 +141,7 @@ def make_scenes(
     points = _places(scenes)
     _claim(archive, points, out)
     tiles = tiles_of(archive, points)
-    say(f"places: {len(points)}, in tiles of {archive.tile_px} px: {len(tiles)}")
+    say(f"places: {len(points)}; tiles of {archive.tile_px} px that hold them: {len(tiles)}")
     jobs = scenes.jobs or (num_cores() if len(tiles) >= _ENOUGH_FOR_PROCESSES else 1)
     num_items = None
     if (out / CATALOG_NAME).is_file():

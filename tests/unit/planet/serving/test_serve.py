@@ -1,9 +1,12 @@
 """The planet on loopback, read by the programs that read the real archive."""
 
+import argparse
 import datetime as dt
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +23,8 @@ import pytest
 import rasterio
 
 from seco import cli
+from seco import config as configs
+from seco.collect.settings import Collect
 from seco.errors import CatalogError, ConfigError, DatasetError
 from seco.planet.catalogue.items import COLLECTION
 from seco.planet.catalogue.making import Scenes, make_scenes
@@ -237,6 +242,27 @@ def test_planets_that_cannot_be_served(folder, tmp_path, capsys):
         PlanetServer(broken, port=0, stac_port=0)
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "seasons"),
+    [("2023-06-01", "2023-06-01", 1), ("2023-06-01", "2023-08-30", 1), ("2023-06-01", "2023-08-31", 2),
+     ("2023-01-01", "2023-12-31", 5), ("2023-01-01", "2024-12-31", 5)],
+)  # fmt: skip
+def test_the_command_that_collects_asks_for_what_there_is(tmp_path, folder, first, last, seasons):
+    planet = tmp_path / "a planet"
+    shutil.copytree(folder[0], planet, ignore=shutil.ignore_patterns("tiles"))
+    settings = json.loads((planet / "planet.json").read_text())
+    (planet / "planet.json").write_text(json.dumps(settings | {"first": first, "last": last}))
+    words = shlex.split(PlanetServer(planet, port=0, stac_port=7777).collecting)
+    parser = argparse.ArgumentParser()
+    configs.add_arguments(parser, Collect)
+    parser.add_argument("--out")
+    asked = configs.from_args(Collect, parser.parse_args(words[2:]))  # which refuses seasons that do not fit
+    assert words[:2] == ["seco", "collect"]
+    assert (asked.places, asked.seasons) == (planet / "places.csv", seasons)
+    assert (asked.catalog, asked.hosts) == ("http://127.0.0.1:7777", "private")
+    assert asked.days == (dt.date.fromisoformat(first), dt.date.fromisoformat(last))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_prints_addresses_and_stops_cleanly(folder, number):
     command = [
@@ -253,8 +279,9 @@ def test_the_command_prints_addresses_and_stops_cleanly(folder, number):
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as program:
         try:
-            lines = [program.stdout.readline() for _ in range(2)]
-            pixels, stac = (re.search(r"http://127.0.0.1:\d+", line)[0] for line in lines)
+            lines = [program.stdout.readline() for _ in range(3)]
+            pixels, stac = (re.search(r"http://127.0.0.1:\d+", line)[0] for line in lines[:2])
+            assert f"seco collect --places {folder[0]}/places.csv --catalog {stac} " in lines[2]
             assert json.load(OPEN.open(stac, timeout=10))["type"] == "Catalog"
             assert OPEN.open(pixels + "/_stats", timeout=10).status == 200
             program.send_signal(number)
