@@ -145,7 +145,10 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
     unknown = sorted(str(k) for k in set(values) - set(names))
     if unknown:
         raise ConfigError(f"unknown setting {', '.join(unknown)}; known: {', '.join(names)}")
-    return cls(**{k: _coerce(k, v, kinds[k]) for k, v in values.items()})
+    flags = {f.name: f.metadata.get("flag") for f in dataclasses.fields(typing.cast(Any, cls))}
+    # Whoever typed a flag of another name than the setting's need not know that one.
+    shown = {k: f"{k} ({flags[k]})" if flags[k] else k for k in values}
+    return cls(**{k: _coerce(shown[k], v, kinds[k]) for k, v in values.items()})
 
 
 def from_args(cls: type[T], args: argparse.Namespace, file: Path | None = None) -> T:

@@ -8,6 +8,7 @@ from seco import config as configs
 
 def build(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     """`seco planet build OUT`: a simulated dataset."""
+    from seco.data.writer import require_new
     from seco.planet.build import BIG_PATCHES, build_dataset, estimate
     from seco.planet.settings import Build
 
@@ -16,6 +17,7 @@ def build(parser: argparse.ArgumentParser, argv: list[str]) -> int:
     args = parser.parse_args(argv)
     asked = configs.from_args(Build, args)
     if asked.num_places * asked.num_dates >= BIG_PATCHES:
+        require_new(args.out)
         print(estimate(asked), flush=True)
     report = build_dataset(asked, args.out)
     for note in report.notes:

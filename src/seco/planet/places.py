@@ -61,10 +61,11 @@ def draw_places(build: Build, *, seed: int) -> Iterator[Place]:
     within = read_polygon(build.within) if build.within is not None else None
     extent_m = build.patch_px * 10
     squares = Squares(extent_m)
-    inside = on_land = 0
+    tried = inside = on_land = 0
 
     def accept(lonlat: np.ndarray) -> np.ndarray:
-        nonlocal inside, on_land
+        nonlocal tried, inside, on_land
+        tried += len(lonlat)
         lon, lat = lonlat.T
         good = (lat >= build.lat_min) & (lat <= build.lat_max)
         if within is not None:
@@ -102,8 +103,8 @@ def draw_places(build: Build, *, seed: int) -> Iterator[Place]:
             ) from err
         around = "near a city" if build.sampler == "cities" else "on land"
         raise DatasetError(
-            f"no position {around} lies in {build.within}; choose another polygon, another --sampler, or other latitudes "
-            "(--lat-min, --lat-max)"
+            f"none of {tried:,} positions drawn {around} lies in {build.within}; choose another polygon or a larger one, "
+            "another --sampler, or other latitudes (--lat-min, --lat-max)"
         ) from err
     return (_placed(i, lon, lat, extent_m) for i, (lon, lat) in enumerate(chosen))
 

@@ -178,7 +178,7 @@ def test_the_command(tmp_path, capsys):
     ("args", "said"),
     [
         (["p.csv"], "give a name that ends in .parquet"),
-        (["p.parquet", "--num", "many"], "setting num_places: 'many' is not a valid int"),
+        (["p.parquet", "--num", "many"], "setting num_places (--num): 'many' is not a valid int"),
         (["p.parquet", "--num", "nan"], "not a valid int"),
         (["p.parquet", "--lat-max", "91"], "latitudes -60 to 91"),
         (["p.parquet", "--balance", "moon"], "balance by moon"),

@@ -218,7 +218,7 @@ def test_settings_that_cannot_be(settings: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (shapely.to_geojson(shapely.box(-40, 30, -35, 35)), r"no position on land lies in .*another polygon"),
+        (shapely.to_geojson(shapely.box(-40, 30, -35, 35)), r"none of 200,\d+ positions drawn on land lies in .*another polygon"),
         ("{", r"cannot read the polygon in .*give GeoJSON"),
         ("[1, 2]", r"cannot read the polygon"),
         (json.dumps({"type": "Point", "coordinates": [1, 2]}), r"holds no area"),

@@ -104,7 +104,7 @@ def read_archive(out: Path) -> Archive:
         found = json.loads(path.read_bytes())
     except FileNotFoundError as err:
         raise DatasetError(
-            f"{out} is no planet: there is no {NAME}; make one with `seco planet scenes {out} ...`"
+            f"{out} is no planet of scenes: there is no {NAME} in it; make one with `seco planet scenes FOLDER --places 20`"
         ) from err
     except (OSError, ValueError, RecursionError) as err:
         raise DatasetError(f"{path} is damaged ({err}); make the planet again") from err
