@@ -367,6 +367,29 @@ def test_no_width_scrolls_sideways(visit, width):
     assert hidden == []
 
 
+def test_a_phone_shows_every_view_without_scrolling(visit):
+    for width, rows in ((320, 3), (390, 3), (1280, 1)):
+        page = visit(width=width, height=800)
+        strips = page.evaluate(
+            """[...document.querySelectorAll('.views .strip')].map(s => [s.scrollWidth - s.clientWidth,
+            new Set([...s.querySelectorAll('figure')].map(f => f.offsetTop)).size])"""
+        )
+        assert len(strips) >= 4
+        assert all(beyond <= 0 for beyond, _ in strips)
+        assert strips[0][1] == rows  # SeCo: three seasons, then four views, two by two
+
+
+def test_the_first_mark_of_an_axis_says_what_it_counts(visit):
+    marks = visit().evaluate(
+        """[...document.querySelectorAll('.chart .plot svg')].map(s => [...s.querySelectorAll('text')]
+        .filter(t => +t.getAttribute('y') > 190).map(t => t.textContent))"""
+    )
+    assert len(marks) >= 4
+    for words in marks:
+        assert words[0].startswith("step ")
+        assert not any("step" in w for w in words[1:])
+
+
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 def test_the_words_beside_a_progress_bar_stay_words(browser, width):
     style = (files("seco.report") / "page" / "page.css").read_text(encoding="utf-8")

@@ -76,7 +76,7 @@ def views_section(run: Run, ground: Ground, *, num_places: int) -> Html:
     what = f"{ground.counted(len(places), 'training place')} in epoch 0 (seed {run.config.get('seed', 0)}"
     what += f"; {order})"
     text = (
-        f"What {run.method} saw of {what}: left the stored seasons with the crop of each view in its colour, right the "
+        f"What {run.method} saw of {what}: first the stored seasons with the crop of each view in its colour, then the "
         "views with all that they got."
     )
     words = [

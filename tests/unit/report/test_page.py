@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -228,6 +229,33 @@ def test_what_cannot_be_done_is_one_line(args, words, run, tmp_path, monkeypatch
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert words in error
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_page(run, tmp_path, monkeypatch, capsys):
+    real = Path.write_bytes
+
+    def full(self, data):
+        if "index.html" not in self.name:
+            return real(self, data)
+        real(self, data[: len(data) // 2])
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    out = tmp_path / "page"
+    assert main(["report", str(run), "--out", str(out), "--places", "4", "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "free disk space" in error
+    assert list(out.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_made(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(pages.os, "access", lambda *_: False)
+    said = []
+    with pytest.raises(ConfigError, match=rf"nothing can be written into {tmp_path}; .*--out"):
+        write_report([run], tmp_path / "page" / "deeper", say=said.append)
+    assert said == []
+    assert not (tmp_path / "page").exists()
 
 
 def test_the_command_prints_the_page_and_opens_it(run, tmp_path, monkeypatch, capsys):

@@ -212,6 +212,10 @@ def copy_catalog(out: Path, folder: Path, *, pixels_url: str) -> int:
                     table = table.set_column(table.schema.get_field_index(name), schema.field(name), column)
                 writer.write_table(table.cast(schema))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as err:
+        if getattr(err, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise DatasetError(
+                f"no room for a copy of the catalogue in {folder}: {err}; free disk space, or name another folder in TMPDIR"
+            ) from err
         raise DatasetError(
             f"the catalogue of {out} is damaged or cannot be copied: {err}; make it again"
         ) from err

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime as dt
+import errno
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import odc.stac
+import pyarrow.parquet as pq
 import pystac_client
 import pytest
 import rasterio
@@ -29,7 +31,7 @@ from seco.errors import CatalogError, ConfigError, DatasetError
 from seco.planet.catalogue.items import COLLECTION
 from seco.planet.catalogue.making import Scenes, make_scenes
 from seco.planet.catalogue.tiles import tile_from_id
-from seco.planet.serving.serve import PlanetServer
+from seco.planet.serving.serve import PlanetServer, copy_catalog
 from seco.planet.utm import to_lonlat
 
 LON, LAT = 5.0, 49.1
@@ -240,6 +242,15 @@ def test_planets_that_cannot_be_served(folder, tmp_path, capsys):
     (broken / "catalog.json").unlink()
     with pytest.raises(DatasetError, match="not whole"):
         PlanetServer(broken, port=0, stac_port=0)
+
+
+def test_no_room_for_the_copy_is_not_called_damage(folder, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(DatasetError, match=r"no room for a copy .*No space left on device; free disk space"):
+        copy_catalog(folder[0], tmp_path, pixels_url="http://127.0.0.1:1")
 
 
 @pytest.mark.parametrize(
