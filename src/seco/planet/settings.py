@@ -13,7 +13,7 @@ from seco.planet.utm import NORTHERNMOST, SOUTHERNMOST
 from seco.sensors.sentinel2 import BANDS as SENTINEL2
 
 MAX_PLACES = 10_000_000
-"""Their positions are drawn before anything is made, and drawing more would take hours without a sign of life."""
+"""All positions are drawn before the first place is made; of more, that alone would take longer than anybody waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
