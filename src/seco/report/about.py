@@ -127,7 +127,7 @@ def _surroundings(run: Run) -> dict[str, str]:
 def data_block(ground: Ground) -> Html:
     """Return what the dataset is."""
     dataset, meta = ground.dataset, ground.dataset.meta
-    bands = ", ".join(f"{b.name} ({b.units})" for b in meta.bands[:16]) + (
+    bands = ", ".join(f"{b.name} ({'DN' if b.units == 'dn' else b.units})" for b in meta.bands[:16]) + (
         " …" if len(meta.bands) > 16 else ""
     )
     provenance = {k: v for k, v in meta.provenance.items() if isinstance(v, (str, int, float))}

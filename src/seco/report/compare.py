@@ -297,7 +297,7 @@ def captions(scores: Scores) -> Html:
     """Say what the numbers are."""
     kinds = ", ".join(sorted({r["interval"] for r in scores.rows}))
     said = [
-        f"Percent over the whole test part; the runs of this page are dark, kNN probes pale. Thin lines: {kinds}."
+        f"Percent over the whole test part; the runs of this page are strongest in colour, kNN probes palest. Thin lines: {kinds}."
     ]
     said.append(
         "A 95% interval is a bootstrap over held-out blocks (or images): two encoders err on the same places, so "

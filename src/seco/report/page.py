@@ -114,7 +114,8 @@ def _strip(page: Sections) -> Html:
 def _lede(page: Sections) -> Html:
     if len(page.runs) > 1:
         done = sum(r.is_finished for r in page.runs)
-        return escape(f"{len(page.runs)} runs side by side, {done} of them finished.")
+        which = "all" if done == len(page.runs) else done or "none"
+        return escape(f"{len(page.runs)} runs side by side, {which} of them finished.")
     (run,) = page.runs
     config = run.config
     what = [

@@ -162,6 +162,16 @@ def test_a_run_that_goes_on_says_how_far_it_is_and_shows_all_there_is(run, tmp_p
     assert not_shown(text) == set()
 
 
+def test_beside_a_run_that_goes_on_the_embedding_says_whose_it_is(finished, run, tmp_path):
+    shutil.rmtree(run / "encoder")
+    text = write(tmp_path / "page", finished, run, num_places=3)
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+    (embedding,) = data["embeddings"]
+    assert embedding["named"]
+    assert len(embedding["panels"]) == 1
+    assert "2 runs side by side, 1 of them finished." in text
+
+
 def test_a_run_whose_settings_are_gone_is_called_by_its_folder(run, tmp_path):
     (run / "config.yaml").write_text("{")
     shutil.rmtree(run / "encoder")

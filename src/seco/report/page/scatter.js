@@ -134,7 +134,7 @@ for (const box of document.querySelectorAll(".embedding")) {
   const canvases = data.panels.map((panel) => {
     const canvas = make("canvas", { role: "img", "aria-label": `Embedding of ${panel.label}, ${panel.how}` });
     const pane = make("div", { class: "pane" });
-    if (data.panels.length > 1) pane.append(make("h4", { text: panel.label }));
+    if (data.named) pane.append(make("h4", { text: panel.label }));
     pane.append(canvas);
     panes.append(pane);
     return canvas;
