@@ -33,8 +33,12 @@ class Collect:
         "earth-search, planetary-computer, cdse, the URL of a STAC API, or an items.parquet or catalog.json",
     )
     collection: str | None = setting(None, "collection of the catalogue")
-    first: dt.date | None = setting(None, "first day of the time, always to be given (default: none)", flag="--from")
-    last: dt.date | None = setting(None, "last day of the time, always to be given (default: none)", flag="--to")
+    first: dt.date | None = setting(
+        None, "first day of the time, always to be given (default: none)", flag="--from"
+    )
+    last: dt.date | None = setting(
+        None, "last day of the time, always to be given (default: none)", flag="--to"
+    )
     seasons: int = setting(5, "seasons a place (the paper: 5)")
     rule: Literal["spaced", "calendar"] = setting(
         "spaced",

@@ -7,13 +7,11 @@ from typing import Literal
 
 from seco.config import setting
 from seco.errors import ConfigError
+from seco.places.settings import MAX_PLACES
 from seco.planet.catalogue.passes import check_day
 from seco.planet.earth.surfaces import BANDS, PIXEL_M
 from seco.planet.utm import NORTHERNMOST, SOUTHERNMOST
 from seco.sensors.sentinel2 import BANDS as SENTINEL2
-
-MAX_PLACES = 10_000_000
-"""All positions are drawn before the first place is made; of more, that alone would take longer than anybody waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +72,8 @@ class Build:
     jobs: int = setting(0, "processes; 0: one a core")
 
     def __post_init__(self) -> None:
-        if self.num_places < 1:
-            raise ConfigError(f"{self.num_places} places asked; ask for at least 1 (--places)")
-        if self.num_places > MAX_PLACES:
-            raise ConfigError(f"{self.num_places} places asked; at most {MAX_PLACES:,} (--places)")
+        if not 1 <= self.num_places <= MAX_PLACES:
+            raise ConfigError(f"{self.num_places} places asked; ask for 1 to {MAX_PLACES:,} (--places)")
         if self.num_dates < 1:
             raise ConfigError(f"{self.num_dates} dates a place; ask for at least 1 (--dates)")
         if not 12 <= self.patch_px <= 10980 or self.patch_px % 6:

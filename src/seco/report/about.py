@@ -64,9 +64,10 @@ def _words(values: Sequence[Any]) -> str:
 def _command(label: str, command: str) -> Html:
     # A browser would break a line behind the two hyphens of a flag.
     words = [element("span", w, class_="flag") if w.startswith("--") else w for w in command.split(" ")]
+    copy = element("button", "copy", type="button", class_="copy")
     return element(
         "div", element("span", label, class_="label"),
-        element("div", element("code", join(words, " ")), element("button", "copy", type="button", class_="copy"), class_="command"),
+        element("div", element("code", join(words, " ")), copy, class_="command"),
         class_="command-block",
     )  # fmt: skip
 

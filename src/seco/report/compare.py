@@ -35,7 +35,8 @@ def headlines(scores: Scores) -> Html:
 def in_words(scores: Scores) -> list[str]:
     """Return the same as `headlines` for a terminal, a line a question."""
     return [
-        f"{a.headline.title}: {a.best['encoder']} {percent(a.best['value'])}. {verdict(a.best, a.others, asks=a.headline.asks)}"
+        f"{a.headline.title}: {a.best['encoder']} {percent(a.best['value'])}. "
+        f"{verdict(a.best, a.others, asks=a.headline.asks)}"
         for a in answers(scores)
     ]
 
@@ -297,7 +298,8 @@ def captions(scores: Scores) -> Html:
     """Say what the numbers are."""
     kinds = ", ".join(sorted({r["interval"] for r in scores.rows}))
     said = [
-        f"Percent over the whole test part; the runs of this page are strongest in colour, kNN probes palest. Thin lines: {kinds}."
+        "Percent over the whole test part; the runs of this page are strongest in colour, kNN probes palest.",
+        f"Thin lines: {kinds}.",
     ]
     said.append(
         "A 95% interval is a bootstrap over held-out blocks (or images): two encoders err on the same places, so "

@@ -287,7 +287,8 @@ class Sections:
         px = min(64 if ground.tier.patch_px >= 64 and len(rows) <= 400 else 48, max(ground.tier.patch_px, 24))
         self.data["embeddings"].append(
             {
-                "panels": panels, "named": len(self.runs) > 1, "colourings": coloured, "place": places, "sprite": sprite(rows, ground.tier, px=px),
+                "panels": panels, "named": len(self.runs) > 1, "colourings": coloured, "place": places,
+                "sprite": sprite(rows, ground.tier, px=px),
                 "date": [ground.date_words(int(r)) for r in rows],
                 "where": [gallery.position_words(*ground.dataset.lonlat[r]) for r in rows],
             }

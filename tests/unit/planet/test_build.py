@@ -189,7 +189,7 @@ def test_no_overlap_keeps_places_apart(tmp_path: Path) -> None:
     [
         ({"num_dates": 0}, r"0 dates a place; .*--dates"),
         ({"num_places": 0}, r"0 places asked; .*--places"),
-        ({"num_places": 10_000_001}, r"10000001 places asked; at most 10,000,000 \(--places\)"),
+        ({"num_places": 10_000_001}, r"10000001 places asked; ask for 1 to 10,000,000 \(--places\)"),
         ({"patch_px": 100}, r"patch of 100 px; a multiple of 6"),
         ({"patch_px": 64}, r"such as 60 or 66 \(--patch\)"),
         (
@@ -218,7 +218,10 @@ def test_settings_that_cannot_be(settings: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (shapely.to_geojson(shapely.box(-40, 30, -35, 35)), r"none of 200,\d+ positions drawn on land lies in .*another polygon"),
+        (
+            shapely.to_geojson(shapely.box(-40, 30, -35, 35)),
+            r"none of 200,\d+ positions drawn on land lies in .*another polygon",
+        ),
         ("{", r"cannot read the polygon in .*give GeoJSON"),
         ("[1, 2]", r"cannot read the polygon"),
         (json.dumps({"type": "Point", "coordinates": [1, 2]}), r"holds no area"),

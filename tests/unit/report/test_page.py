@@ -165,7 +165,9 @@ def test_a_run_that_goes_on_says_how_far_it_is_and_shows_all_there_is(run, tmp_p
 def test_beside_a_run_that_goes_on_the_embedding_says_whose_it_is(finished, run, tmp_path):
     shutil.rmtree(run / "encoder")
     text = write(tmp_path / "page", finished, run, num_places=3)
-    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+    data = json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1]
+    )
     (embedding,) = data["embeddings"]
     assert embedding["named"]
     assert len(embedding["panels"]) == 1
@@ -226,7 +228,8 @@ def test_many_bands_of_another_type(make_dataset, tmp_path):
 
 
 @pytest.mark.parametrize(("args", "words"), [
-    (["nowhere"], "not a folder"), (["deep"], "runs in it: run"), (["RUN", "--out", "FILE"], "cannot be a folder"), (["RUN", "--out", "FILE/in/it"], "is a file; choose another (--out)"),
+    (["nowhere"], "not a folder"), (["deep"], "runs in it: run"), (["RUN", "--out", "FILE"], "cannot be a folder"),
+    (["RUN", "--out", "FILE/in/it"], "is a file; choose another (--out)"),
     (["RUN", "--scores", "no.json"], "cannot read scores no.json"), (["RUN", "--places", "1"], "at least 2"),
     (["RUN", "--seed", "-1"], "seed -1"),
 ])  # fmt: skip

@@ -47,7 +47,8 @@ class Scenes:
     """Which scenes a planet's catalogue lists."""
 
     num_places: int | None = setting(
-        None, "places to draw around cities, as `seco planet build` does (default: those of --points)",
+        None,
+        "places to draw around cities, as `seco planet build` does (default: those of --points)",
         flag="--places",
     )
     points: Path | None = setting(

@@ -116,7 +116,9 @@ class PixelServer:
                 raise ConfigError(
                     f"{where} is in use; stop what holds it, choose another with --port, or 0 for a free one"
                 ) from err
-            raise ConfigError(f"cannot listen on {where}: {err}; choose another host or port (--port)") from err
+            raise ConfigError(
+                f"cannot listen on {where}: {err}; choose another host or port (--port)"
+            ) from err
         self._port = self._listener.server_address[1]
         self.stopping.clear()
         self._thread = threading.Thread(

@@ -110,9 +110,9 @@ class PlanetServer:
         """Command that collects the planet's places from it, once started."""
         first, last = self._archive.first, self._archive.last
         seasons = min(_SEASONS, 1 + (last - first).days // _SEASON_DAYS)
-        words = ("seco", "collect", "--places", str(self._out / PLACES_NAME), "--catalog", self.stac_url, "--hosts",
-                 "private", "--from", str(first), "--to", str(last), "--seasons", str(seasons), "--out", "patches.seco")  # fmt: skip
-        return shlex.join(words)
+        flags = {"places": self._out / PLACES_NAME, "catalog": self.stac_url, "hosts": "private", "from": first, "to": last,
+                 "seasons": seasons, "out": "patches.seco"}  # fmt: skip
+        return f"seco collect {' '.join(f'--{k} {shlex.quote(str(v))}' for k, v in flags.items())}"
 
     def start(self) -> PlanetServer:
         """Start both and wait until both answer.
