@@ -76,6 +76,11 @@ class Run:
         return max((line["step"] for line in self.metrics), default=0)
 
     @property
+    def has_encoder(self) -> bool:
+        """Whether the folder holds an encoder, be it one that cannot be read: then `spec` is None."""
+        return self.spec is not None or (self.path / ENCODER_NAME / WEIGHTS_NAME).is_file()
+
+    @property
     def is_finished(self) -> bool:
         """Whether the folder holds the encoder of its last step."""
         return self.spec is not None and self.num_steps is not None and self.spec.num_steps >= self.num_steps

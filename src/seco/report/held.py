@@ -48,8 +48,9 @@ def encode_held(run: Run, ground: Ground, *, num_places: int, seed: int, device:
     """
     if run.spec is None:
         raise CheckpointError(
-            "the run holds no encoder that can be read yet; it is written with the first checkpoint"
-        )
+            "the run's encoder cannot be read" if run.has_encoder
+            else "the run holds no encoder yet; it is written with the first checkpoint"
+        )  # fmt: skip
     rows, words = choose_rows(ground, num_places=num_places, seed=seed)
     encoder = load_encoder(run.path, device=device)
     store = FeatureStore(encoder, ground.dataset, EvaluationOptions())

@@ -92,6 +92,8 @@ def state_words(run: Run) -> str:
         return f"Step {run.step:,} was logged last{when}; how many there were to be is not known."
     left = run.seconds_left
     rest = f" If it still runs, about {clock(left)} are left at the rate last logged." if left else ""
+    if run.spec is None and run.has_encoder:
+        return f"Step {run.step:,}{of} was logged last{when}. The run holds an encoder that cannot be read.{rest}"
     kept = (
         f" It holds the encoder of step {run.spec.num_steps:,}." if run.spec else " It holds no encoder yet."
     )

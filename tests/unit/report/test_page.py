@@ -131,7 +131,26 @@ def test_a_run_without_an_encoder_has_neither_neighbours_nor_embedding(run, tmp_
 def test_a_broken_encoder_is_said(run, tmp_path):
     weights = run / "encoder" / "encoder.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    assert not_shown(write(tmp_path / "page", run)) == {"neighbours", "embedding"}
+    text = write(tmp_path / "page", run)
+    assert not_shown(text) == {"neighbours", "embedding"}
+    assert "The run holds an encoder that cannot be read." in text
+    assert "holds no encoder" not in text
+    assert "Not finished" not in text
+
+
+def test_an_encoder_and_a_dataset_of_a_newer_version_are_said(run, small_dataset, tmp_path):
+    weights = run / "encoder" / "encoder.safetensors"
+    old = weights.read_bytes()
+    weights.write_bytes(old.replace(rb"\"version\": 1", rb"\"version\": 9", 1))
+    assert weights.read_bytes() != old
+    newer = shutil.copytree(small_dataset, tmp_path / "newer.seco")
+    meta = json.loads((newer / "dataset.json").read_text())
+    (newer / "dataset.json").write_text(json.dumps(meta | {"version": 9}))
+    text = write(tmp_path / "page", run, data=newer)
+    assert not_shown(text) == {"run", "map", "seasons", "views", "neighbours", "embedding"}
+    assert "encoder spec version 9; this seco reads up to 1: upgrade seco" in text
+    assert "dataset version 9; this seco reads up to 1: upgrade seco" in section(text, "map")
+    assert "data-chart" in section(text, "training")
 
 
 def test_a_run_with_nothing_but_a_log(run, tmp_path):
