@@ -151,6 +151,8 @@ def read_run(path: Path, *, label: str) -> Run:
     except (ValueError, RecursionError) as err:
         # A date of month 13, or lists in lists without end, are YAML by the letter.
         notes.append(f"{CONFIG_NAME} cannot be read: {err}")
+    if not config and not notes:
+        notes.append(f"{CONFIG_NAME} holds no settings")
     log = path / METRICS_NAME
     return Run(
         path=path, label=label, config=config,

@@ -86,6 +86,8 @@ def state_words(run: Run) -> str:
     when = f" on {run.last_logged:%Y-%m-%d at %H:%M} UTC" if run.last_logged else ""
     if run.is_finished:
         return f"Finished: {count(run.num_steps or 0, 'step')}; last line logged{when}."
+    if not run.metrics and run.has_encoder:
+        return "The run holds an encoder, but no log line that can be read."
     if not run.metrics:
         return "Nothing was logged yet: the run has just started, or was stopped before its first log line."
     if run.num_steps is None:

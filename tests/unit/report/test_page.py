@@ -138,6 +138,21 @@ def test_a_broken_encoder_is_said(run, tmp_path):
     assert "Not finished" not in text
 
 
+def test_a_run_whose_files_are_all_empty_has_a_page_that_says_so(run, tmp_path):
+    for file in run.rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    text = write(tmp_path / "page", run)
+    assert not_shown(text) == set(SECTIONS) - {"scores"}
+    assert "The run holds an encoder, but no log line that can be read." in text
+    for name in (
+        "config.yaml holds no settings",
+        "environment.json cannot be read",
+        "places.parquet cannot be read",
+    ):
+        assert name in section(text, "run")
+
+
 def test_an_encoder_and_a_dataset_of_a_newer_version_are_said(run, small_dataset, tmp_path):
     weights = run / "encoder" / "encoder.safetensors"
     old = weights.read_bytes()
