@@ -9,6 +9,7 @@ alone, for what was chosen. Every attempt ends in one JSON file; stopped at any 
   python bench/best.py --steps 60 --labels 4000 --only moco           short trials, judged on few labels
   python bench/best.py --steps 5000 --only moco-lr-0.0003             an hour or two
   python bench/best.py --steps 5000 --only moco-lr-0.0003 --test      its test part too: once, at the end
+  python bench/best.py --steps 300 --seed 1 --only frozen-weak-colour-lr-0.0003 --test   another split and training
   python bench/best.py --table                                        what there is so far
 """
 
@@ -38,7 +39,6 @@ REPO = Path(__file__).resolve().parent.parent
 RESULTS = REPO / "docs" / "results" / "best"
 LITE0 = "tf_efficientnet_lite0"
 IMAGENET = f"imagenet:{LITE0}"
-SEED = 0
 COMMON = (
     "--method", "moco", "--encoder", LITE0, "--batch-size", "128", "--probe-every", "0", "--checkpoint-every", "20",
 )  # fmt: skip
@@ -103,6 +103,7 @@ class Bench:
     steps: int
     labels: int | None
     sizes: tuple[int, ...]
+    seed: int = 0
 
     def seco(self, *words: str | Path) -> None:
         """Run a seco command."""
@@ -111,8 +112,14 @@ class Bench:
 
     def name(self, attempt: Attempt) -> str:
         """What its file is called."""
-        name = attempt.name if attempt.encoder else f"{attempt.name}-{self.steps}"
+        name = self.run_name(attempt)
+        if attempt.encoder:
+            name = attempt.name + (f"-seed-{self.seed}" if self.seed else "")
         return f"{name}-labels-{self.labels}" if self.labels else name
+
+    def run_name(self, attempt: Attempt) -> str:
+        """What the folder of its training is called."""
+        return f"{attempt.name}-{self.steps}" + (f"-seed-{self.seed}" if self.seed else "")
 
     def dataset(self) -> Path:
         """Return EuroSAT as a dataset."""
@@ -126,7 +133,7 @@ class Bench:
         """Train, or go on, and return the encoder's path."""
         if attempt.encoder:
             return attempt.encoder
-        run = self.work / "runs" / f"{attempt.name}-{self.steps}"
+        run = self.work / "runs" / self.run_name(attempt)
         metrics = read_metrics(run / METRICS_NAME) if (run / METRICS_NAME).is_file() else []
         done = max((int(m["step"]) for m in metrics), default=0) >= self.steps
         if not (done and (run / "encoder" / "encoder.safetensors").is_file()):
@@ -137,8 +144,8 @@ class Bench:
                 )
             resume = ("--resume",) if (run / "config.yaml").is_file() else ()
             self.seco(
-                "pretrain", "--data", data, "--out", run, "--steps", str(self.steps), "--split-seed", str(SEED), *COMMON,
-                *attempt.flags, *resume,
+                "pretrain", "--data", data, "--out", run, "--steps", str(self.steps), "--split-seed", str(self.seed),
+                "--seed", str(self.seed), *COMMON, *attempt.flags, *resume,
             )  # fmt: skip
         return str(run)
 
@@ -146,7 +153,7 @@ class Bench:
         """Return the probe's best accuracy on the validation part and its regularisation; the test part is not touched."""
         dataset = open_dataset(self.dataset())
         options = Options(size=(size,), num_labels=self.labels)
-        case = image_case(dataset, SEED, options)
+        case = image_case(dataset, self.seed, options)
         store = FeatureStore(load_encoder(encoder), dataset, options)
         features = store.get(case.train_rows, ("features",))["features"]
         model, tried = choose_linear(features, case.train_labels, case.parts, regs=REGULARISATIONS)
@@ -161,7 +168,7 @@ class Bench:
         out = self.work / "rows.json"
         few = ("--num-labels", str(self.labels)) if self.labels else ()
         self.seco(
-            "evaluate", encoder, "--task", "eurosat", "--data", self.dataset(), "--split-seeds", str(SEED), "--size",
+            "evaluate", encoder, "--task", "eurosat", "--data", self.dataset(), "--split-seeds", str(self.seed), "--size",
             str(size), "--probe", "linear", *few, "--json", out,
         )  # fmt: skip
         return json.loads(out.read_text(encoding="utf-8"))["rows"]
@@ -175,7 +182,7 @@ class Bench:
         about.setdefault("seconds_of_the_last_start", round(time.time() - started))
         about |= {
             "attempt": dataclasses.asdict(attempt), "steps": 0 if attempt.encoder else self.steps, "labels": self.labels,
-            "threads": os.environ.get("OMP_NUM_THREADS"),
+            "seed": self.seed, "threads": os.environ.get("OMP_NUM_THREADS"),
             "environment": {k: v for k, v in environment().items() if k != "command"},
         }  # fmt: skip
         for kind in ("validation", "test") if test else ("validation",):
@@ -192,7 +199,10 @@ class Bench:
 def table(results: Path) -> str:
     """Return what there is as Markdown, by labels and the best validation accuracy."""
     found = [json.loads(f.read_text(encoding="utf-8")) for f in sorted(results.glob("*.json"))]
-    lines = ["| attempt | steps | labels | size | validation | test (95% interval) |", "|---" * 6 + "|"]
+    lines = [
+        "| attempt | steps | seed | labels | size | validation | test (95% interval) |",
+        "|---" * 7 + "|",
+    ]
     rows = []
     for about in found:
         for size, value in about["validation"].items():
@@ -204,6 +214,7 @@ def table(results: Path) -> str:
             cells = [
                 name,
                 about["steps"] or "",
+                about.get("seed", 0),
                 about["labels"] or "all",
                 size,
                 f"{100 * value['accuracy']:.2f}",
@@ -232,6 +243,9 @@ def main() -> None:
     parser.add_argument(
         "--test", action="store_true", help="score the test part too: of what was chosen, at the end"
     )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the split, of the labels drawn and of training"
+    )
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
     if args.table:
@@ -242,7 +256,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     bench = Bench(
         eurosat=args.eurosat, places=args.places, work=args.work, results=args.results, steps=args.steps,
-        labels=args.labels, sizes=tuple(int(s) for s in args.sizes.split(",")),
+        labels=args.labels, sizes=tuple(int(s) for s in args.sizes.split(",")), seed=args.seed,
     )  # fmt: skip
     for attempt in ATTEMPTS:
         if any(word in attempt.name for word in args.only.split(",")):
