@@ -8,7 +8,8 @@ from seco import config as configs
 from seco.methods import _contract as methods
 from seco.train.settings import Pretrain, augmentation, resolve
 
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
+FOLDER = Path(__file__).resolve().parents[2] / "recipes"
+RECIPES = sorted(FOLDER.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda f: f.stem)
@@ -21,8 +22,7 @@ def test_recipe_builds_and_says_its_command(file):
 
 
 def test_the_paper_recipe_holds_the_papers_values():
-    config = configs.build(Pretrain, configs.read_yaml(RECIPES[-1]))
-    assert RECIPES[-1].stem == "seco-paper"
+    config = configs.build(Pretrain, configs.read_yaml(FOLDER / "seco-paper.yaml"))
     options = config.options()
     assert (options.queue_size, options.momentum, options.temperature) == (16384, 0.999, 0.07)
     assert (options.negatives, options.siblings, options.key_groups) == ("queue", "all", "kind")
@@ -32,7 +32,13 @@ def test_the_paper_recipe_holds_the_papers_values():
 
 
 def test_the_small_recipe_is_what_the_defaults_come_to():
-    written = configs.build(Pretrain, configs.read_yaml(RECIPES[0]))
+    written = configs.build(Pretrain, configs.read_yaml(FOLDER / "bluemarble-small.yaml"))
     derived = resolve(Pretrain(batch_size=64), num_places=1900, patch_px=64)
     full = resolve(written, num_places=1900, patch_px=64)
     assert configs.to_plain(full) == configs.to_plain(derived)
+
+
+def test_the_recipe_of_adapted_weights_keeps_their_statistics():
+    config = configs.build(Pretrain, configs.read_yaml(FOLDER / "adapt-imagenet.yaml"))
+    assert config.init == "imagenet"
+    assert config.options().freeze_norm
