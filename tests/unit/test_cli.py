@@ -179,7 +179,7 @@ def test_the_words_of_an_example_are_flags_that_exist(command, capsys):
         (["dataset", "nothing"], "no command 'dataset nothing'; known: dataset check"),
         (["dataset", "import", "nothing"], "no importer 'nothing'; known: bigearthnet, bluemarble"),
         (["dataset", "import", "bluemarble"], "required: source, out"),
-        (["dataset", "import", "bluemarble", "a", "b", "--places", "many"], "num_places: 'many'"),
+        (["dataset", "import", "bluemarble", "a", "b", "--places", "many"], "num_places (--places): 'many'"),
         (["dataset", "import", "bluemarble", "a", "b", "--sampler", "x"], "--sampler"),
         (["dataset", "info"], "required: dataset"),
         (["dataset", "info", "a", "--nothing"], "unrecognized arguments: --nothing; see `seco dataset info --help`"),
