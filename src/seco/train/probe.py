@@ -52,7 +52,8 @@ def online_probe(tier: TrainingTier, places: Places, *, seed: int) -> OnlineProb
     if len(held) < 2:
         return None
     draw = uniforms(seed=seed, epoch=0, samples=held, view=0, num=3)
-    chosen = np.sort(held[np.argsort(draw[:, 0], kind="stable")[:MAX_PLACES]])
+    drawn = held[np.argsort(draw[:, 0], kind="stable")[:MAX_PLACES]]
+    chosen = np.sort(drawn)
     draw = uniforms(seed=seed, epoch=0, samples=chosen, view=0, num=3)
     num = places.num_dates[chosen]
     first = np.floor(draw[:, 1] * num).astype(np.int64)
@@ -62,8 +63,10 @@ def online_probe(tier: TrainingTier, places: Places, *, seed: int) -> OnlineProb
         rows = np.concatenate([places.first_row[chosen] + first, places.first_row[chosen] + second])
         place = np.concatenate([chosen, chosen])
         return OnlineProbe(rows=rows, place=place, labels=None, tier=tier)
-    rows = places.first_row[chosen][: len(chosen) // 2 * 2]
+    # As drawn, not sorted: pictures come class by class, and halves of them would have no class in common.
+    drawn = drawn[: len(drawn) // 2 * 2]
+    rows = places.first_row[drawn]
     if any(named[r] is None for r in rows):
         return None
     labels = np.unique([str(named[r]) for r in rows], return_inverse=True)[1]
-    return OnlineProbe(rows=rows, place=chosen[: len(rows)], labels=labels, tier=tier)
+    return OnlineProbe(rows=rows, place=drawn, labels=labels, tier=tier)

@@ -83,6 +83,14 @@ def test_labels_of_images_of_one_date(make_dataset):
     assert probe.run(Told(np.eye(2)[upside_down])) == {"probe_label": 0.0}
 
 
+def test_pictures_that_come_class_by_class(make_dataset):
+    """Neighbours are looked for in one half and asked from the other: both need every class."""
+    path = make_dataset(num_places=60, num_dates=1, px=8, labels=["a"] * 30 + ["b"] * 30, positions=False)
+    probe = make(path, test_share=0.5)[2]
+    assert all(set(half) == {0, 1} for half in np.split(probe.labels, 2))
+    assert probe.run(Told(np.eye(2)[probe.labels])) == {"probe_label": 1.0}
+
+
 @pytest.mark.parametrize(
     ("dataset", "settings"),
     [
