@@ -45,7 +45,7 @@ COMMON = (
 """No probes while training: they would look at images held out for the test."""
 ADAPT = ("--init", "imagenet", "--momentum", "0.99")
 FROZEN = (*ADAPT, "--freeze-norm")
-"""ImageNet's batch-norm statistics kept: those of views cost its weights 5 to 8 points (docs/log.md)."""
+"""ImageNet's batch-norm statistics kept: those of other imagery cost its weights 5 to 9 points (docs/log.md)."""
 WEAK = ("--jitter", "0.2,0.2,0.2,0.02", "--grey-p", "0")
 NONE = ("--jitter-p", "0", "--grey-p", "0")
 """Colour transformations: EuroSAT's classes differ by colour, which the usual ones teach an encoder to ignore."""

@@ -38,9 +38,8 @@ class Dataset:
             DatasetError: not a dataset, damaged, or of a newer version.
         """
         self.path = Path(path)
-        self.source = (
-            self.path
-        )  # what to call it: the user's own folder or zip, where it was imported from that
+        # What to call it: the user's own folder or zip, where it was imported from that.
+        self.source = self.path
         self.meta = fmt.read_meta(self.path)
 
     def __len__(self) -> int:
