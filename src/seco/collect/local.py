@@ -20,7 +20,7 @@ from seco.collect.plan import seen_m, unfit
 from seco.collect.settings import Collect
 from seco.collect.sources import Item, Near, file_items, parquet_items, parquet_parts
 from seco.collect.store import SceneStore, Spool, pack, scenes_to_lines
-from seco.planet.workers import in_order, num_cores
+from seco.data.workers import in_order, num_cores
 from seco.runs import progress
 
 COLLECTION, BLIND = "of another collection", "footprint outside its own raster"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ def arrange(names: Sequence[str], labels: Labels) -> list[Entry]:
     Raises:
         DatasetError: labels are asked for, and a picture lies in no folder.
     """
-    parts = [PurePosixPath(n).parts[:-1] for n in names]
+    parts = [_folders(n) for n in names]
     level = _split_level(parts)
     folders = [p if level is None else p[:level] + p[level + 1 :] for p in parts]
     found = [f[-1] if f else None for f in folders]
@@ -57,6 +57,10 @@ def arrange(names: Sequence[str], labels: Labels) -> list[Entry]:
     ]
 
 
+def _folders(name: str) -> tuple[str, ...]:
+    return tuple(p for p in name.split("/")[:-1] if p not in ("", "."))
+
+
 def _split_level(parts: Sequence[tuple[str, ...]]) -> int | None:
     """Return the folder level that holds the split, if there is one."""
     for level in range(min((len(p) for p in parts), default=0)):
@@ -68,10 +72,10 @@ def _split_level(parts: Sequence[tuple[str, ...]]) -> int | None:
 
 def _places(names: Sequence[str]) -> list[str]:
     """Return the path of each picture below what all have in common, without its suffix where that is unambiguous."""
-    parents = [str(PurePosixPath(n).parent) for n in names]
-    common = os.path.commonpath(parents) if parents else ""
-    below = [n if common in ("", ".") else n[len(common) + 1 :] for n in names]
-    stems = [str(PurePosixPath(b).with_suffix("")) for b in below]
+    parents = list({n.rpartition("/")[0] for n in names})
+    common = posixpath.commonpath(parents) if parents else ""
+    below = [n[len(common) + 1 :] if common else n for n in names]
+    stems = [posixpath.splitext(b)[0] for b in below]
     counts = Counter(stems)
     return [s if counts[s] == 1 else b for s, b in zip(stems, below, strict=True)]
 

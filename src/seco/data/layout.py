@@ -98,9 +98,10 @@ class Layout:
         missing = [b for b in group.bands if b not in pixels]
         if missing:
             raise DatasetError(f"place {patch.place}, {patch.date}: band {', '.join(missing)} is missing")
+        wanted, dtype = (group.height_px, group.width_px), np.dtype(group.dtype)
         for name in group.bands:
-            found, wanted = pixels[name], (group.height_px, group.width_px)
-            if found.shape != wanted or found.dtype.name != group.dtype:
+            found = pixels[name]
+            if found.shape != wanted or (found.dtype != dtype and found.dtype.name != group.dtype):
                 raise DatasetError(
                     f"place {patch.place}, {patch.date}: band {name} is {found.dtype.name} {found.shape}; "
                     f"this dataset holds {group.dtype} {wanted}"

@@ -18,6 +18,7 @@ from jaxtyping import UInt8
 
 from seco.config import to_plain
 from seco.data.importing import ImportReport
+from seco.data.workers import in_order, num_cores
 from seco.data.writer import DatasetWriter, Patch, disk_errors, require_new
 from seco.places.rasters import IGBP_CLASSES, climate
 from seco.planet.catalogue.orbits import baseline_on
@@ -27,7 +28,6 @@ from seco.planet.earth.render import MARGIN_PX, Picture, picture, window_ground
 from seco.planet.earth.surfaces import CLASSES, GROUPS, PIXEL_M, Surface
 from seco.planet.places import Place, choose_days, draw_places
 from seco.planet.settings import Build, Planet
-from seco.planet.workers import in_order, num_cores
 from seco.runs import progress
 from seco.sensors.sentinel2 import band as sentinel2_band
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from seco.config import build
-from seco.data import pictures
+from seco.data import decoding, pictures
 from seco.data.check import check
 from seco.data.dataset import open_dataset
 from seco.data.importers import images as importer
@@ -457,7 +457,7 @@ class TestBad:
 class TestStreaming:
     def test_few_pictures_are_held_at_once(self, tmp_path, monkeypatch):
         """Decoded pictures wait in a queue of fixed length, however many there are."""
-        monkeypatch.setattr(importer, "IN_FLIGHT", 4)
+        monkeypatch.setattr(decoding, "BATCH_PX", 4 * 8 * 8)
         for i in range(40):
             put(tmp_path / "in", f"{i:02d}.png", image(i, size=(8, 8)))
         started, handed, most = [], [], []
@@ -522,3 +522,39 @@ class TestRealData:
             Image.open(io.BytesIO(archive.read(data.index["item"][7].as_py()))) as opened,
         ):
             np.testing.assert_array_equal(rgb(data, 7), np.asarray(opened).transpose(2, 0, 1))
+
+    def test_processes_make_the_same_dataset(self, tmp_path):
+        """Order, labels, pixels and what is left out do not depend on how many decode."""
+        for i in range(30):
+            put(tmp_path / "in", f"{'ab'[i % 2]}/{i:02d}.jpg", image(i, size=(9, 8 + i % 3)))
+        (tmp_path / "in" / "a" / "bad.jpg").write_bytes(b"\xff\xd8 no picture")
+        (tmp_path / "in" / "b" / "cut.jpg").write_bytes(jpeg()[:-40])
+        made = [
+            importer.run(tmp_path / "in", tmp_path / f"out{jobs}", importer.Options(on_bad="skip", jobs=jobs))
+            for jobs in (1, 2)
+        ]
+        assert made[0] == made[1]
+        assert made[0].num_patches == 30
+        one, two = (open_dataset(tmp_path / f"out{jobs}") for jobs in (1, 2))
+        assert one.index.equals(two.index)
+        assert one.fingerprint == two.fingerprint
+        assert one.meta.provenance == two.meta.provenance
+
+    def test_an_error_of_one_of_many_processes_is_one_error(self, tmp_path):
+        for i in range(30):
+            put(tmp_path / "in", f"{i:02d}.png", image(i))
+        (tmp_path / "in" / "17.png").write_bytes(b"no picture")
+        with pytest.raises(DatasetError, match=r"17\.png cannot be read.*--on-bad skip"):
+            importer.run(tmp_path / "in", tmp_path / "out", importer.Options(jobs=2))
+        assert not list(tmp_path.glob("out*"))
+
+    @pytest.mark.parametrize(
+        ("num", "edge", "many"), [(3000, 64, False), (27_000, 64, True), (200, 1000, True)]
+    )
+    def test_many_pixels_are_worth_processes(self, monkeypatch, num, edge, many):
+        monkeypatch.setattr(decoding, "num_cores", lambda: 5)
+        assert decoding.jobs_for({edge: num}) == (5 if many else 1)
+
+    def test_no_processes(self, tmp_path):
+        with pytest.raises(ConfigError, match="jobs 0; give at least 1"):
+            importer.Options(jobs=0)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from seco.config import setting, to_plain
 from seco.data import arranging, pictures
 from seco.data.arranging import Entry
+from seco.data.decoding import decode_all, jobs_for, source_of
 from seco.data.encodings import Declared, decide, make_band, sentinel2_name
 from seco.data.footprint import to_lonlat
 from seco.data.grids import Grid, Plane
@@ -28,8 +27,6 @@ from seco.sensors.bands import Band
 HELP = "a folder or zip file of pictures (JPEG, PNG, WebP, TIFF), in class folders or not"
 EXAMPLE = "seco dataset import images EuroSAT.zip eurosat"
 
-IN_FLIGHT = 256
-"""Pictures being decoded at once: what bounds the memory."""
 NUM_SAMPLED = 64
 """Headers that are read before all pictures are taken to be alike."""
 
@@ -66,11 +63,16 @@ class Options:
     )
     gsd: float | None = setting(None, "ground sampling distance in metres, where known")
     licence: str = setting("not stated", "licence and attribution of the pictures, kept with the dataset")
+    jobs: int | None = setting(
+        None, "processes that decode pictures; default: all cores where there are many pictures, else one"
+    )
 
     def __post_init__(self) -> None:
         """Check ranges."""
         if self.size is not None and not 1 <= self.size <= 8192:
             raise ConfigError(f"size {self.size} px; it must be from 1 to 8192")
+        if self.jobs is not None and self.jobs < 1:
+            raise ConfigError(f"jobs {self.jobs}; give at least 1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,13 +145,13 @@ def _plan(listing: Listing, survey: _Survey, options: Options) -> _Plan:
 
 def _write(listing: Listing, out: Path, plan: _Plan, options: Options) -> ImportReport:
     """Decode and store the pictures."""
-    provenance = {"importer": "images", "source": listing.source.name, "options": to_plain(options)}
+    chosen = {k: v for k, v in to_plain(options).items() if k != "jobs"}  # which changes nothing
+    provenance = {"importer": "images", "source": listing.source.name, "options": chosen}
     counts = _Counts(bad=len(plan.survey.bad))
     with DatasetWriter(
         out, bands=plan.bands, patch_px=plan.size, licence=options.licence, provenance=provenance
     ) as writer:
-        decoder = _Decoder(listing, plan, options, counts)
-        for entry, picture in decoder.pictures(progress(plan.entries, "pictures")):
+        for entry, picture in _pictures(listing, plan, options, counts):
             writer.add(_patch(entry, picture, plan.size))
         notes = _notes(plan, counts) + plan.notes
         if not writer.num_patches:
@@ -158,18 +160,15 @@ def _write(listing: Listing, out: Path, plan: _Plan, options: Options) -> Import
     return ImportReport(num_places=writer.num_places, num_patches=writer.num_patches, notes=tuple(notes))
 
 
-def _source(listing: Listing, name: str) -> Path | bytes:
-    """Return what to open: the file itself, or its contents where it lies in an archive."""
-    return listing.read(name, pictures.MAX_FILE_BYTES) if listing.is_zip else Path(listing.path(name))
-
-
 def _guess(listing: Listing, names: Sequence[str], options: Options) -> _Plan | None:
     """Survey some pictures from all over, and take all to be like them, as in most sources; None where these differ.
 
     What is wrong, with the pictures or with the options for such ones, is said, or counted, after the survey of all.
     """
     try:
-        some = {pictures.read_header(_source(listing, n), n) for n in names[:: -(-len(names) // NUM_SAMPLED)]}
+        some = {
+            pictures.read_header(source_of(listing, n), n) for n in names[:: -(-len(names) // NUM_SAMPLED)]
+        }
         if len(some) > 1:
             return None
         header, num = some.pop(), len(names)
@@ -188,7 +187,7 @@ def _survey(listing: Listing, names: Sequence[str], options: Options) -> _Survey
     out = _Survey(names=[], edges=Counter(), modes=Counter(), kinds=Counter(), bad=[])
     for name in progress(names, "headers"):
         try:
-            header = pictures.read_header(_source(listing, name), name)
+            header = pictures.read_header(source_of(listing, name), name)
         except DatasetError as err:
             _refuse(err, options)
             out.bad.append(name)
@@ -283,66 +282,34 @@ def _listed(listing: Listing, entries: Sequence[Entry], options: Options) -> tup
     return arranging.apply_lists(entries, lists)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Decoder:
-    """Decodes pictures in threads, in order, a bounded number at a time."""
+def _pictures(
+    listing: Listing, plan: _Plan, options: Options, counts: _Counts
+) -> Iterator[tuple[Entry, Picture]]:
+    """Yield each entry with its picture; those that cannot be read are an error, or left out and counted.
 
-    listing: Listing
-    plan: _Plan
-    options: Options
-    counts: _Counts
-
-    def pictures(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Picture]]:
-        """Yield each entry with its picture; those that cannot be read are an error, or left out and counted.
-
-        Raises:
-            _NotAlikeError: all were taken to be alike, and one is not.
-        """
-        waiting: deque[tuple[Entry, Future[Picture]]] = deque()
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            try:
-                for entry in entries:
-                    # The archive is read here: only decoding is safe, and worth while, in threads.
-                    try:
-                        source = _source(self.listing, entry.name)
-                    except DatasetError as err:
-                        self._bad(err)
-                        continue
-                    future = pool.submit(
-                        pictures.decode, source, entry.name, colour=self.plan.colour, size_px=self.plan.size
-                    )
-                    waiting.append((entry, future))
-                    if len(waiting) >= IN_FLIGHT:
-                        yield from self._done(*waiting.popleft())
-                while waiting:
-                    yield from self._done(*waiting.popleft())
-            finally:
-                for _, future in waiting:
-                    future.cancel()
-
-    def _done(self, entry: Entry, future: Future[Picture]) -> Iterator[tuple[Entry, Picture]]:
-        try:
-            picture = future.result()
-        except DatasetError as err:
-            self._bad(err)
-            return
-        alike, size = self.plan.survey.alike, self.plan.size
-        if alike not in (None, picture.header):
+    Raises:
+        _NotAlikeError: all were taken to be alike, and one is not.
+    """
+    jobs = options.jobs or jobs_for(plan.survey.edges)
+    entries = progress(plan.entries, "pictures")
+    for entry, picture in decode_all(listing, entries, colour=plan.colour, size_px=plan.size, jobs=jobs):
+        if isinstance(picture, DatasetError):
+            if plan.survey.alike is not None:
+                raise _NotAlikeError(str(picture)) from picture
+            _refuse(picture, options)
+            counts.bad += 1
+            continue
+        if plan.survey.alike not in (None, picture.header):
             raise _NotAlikeError(entry.name)
         height, width = picture.header.height, picture.header.width
-        if self.options.on_size == "error" and (height, width) != (size, size):
+        if options.on_size == "error" and (height, width) != (plan.size, plan.size):
             raise DatasetError(
-                f"{entry.name} is {width} x {height} px, not {size} x {size}; say --on-size resize, or give another --size"
+                f"{entry.name} is {width} x {height} px, not {plan.size} x {plan.size}; say --on-size resize, or give "
+                "another --size"
             )
-        self.counts.cropped += height != width
-        self.counts.resized += min(height, width) != size
+        counts.cropped += height != width
+        counts.resized += min(height, width) != plan.size
         yield entry, picture
-
-    def _bad(self, err: DatasetError) -> None:
-        if self.plan.survey.alike is not None:
-            raise _NotAlikeError(str(err)) from err
-        _refuse(err, self.options)
-        self.counts.bad += 1
 
 
 def _patch(entry: Entry, picture: Picture, size: int) -> Patch:

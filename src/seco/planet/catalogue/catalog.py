@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from seco.data.workers import in_order
 from seco.errors import CatalogError
 from seco.planet.catalogue.archive import (
     CATALOG_NAME,
@@ -33,7 +34,6 @@ from seco.planet.catalogue.manifest import (
 from seco.planet.catalogue.orbits import Acquisition
 from seco.planet.catalogue.scenes import ReadBand, describer, path_of
 from seco.planet.catalogue.tiles import Tile
-from seco.planet.workers import in_order
 from seco.runs import progress, write_atomic, write_json
 
 STATIC_ITEMS = 20_000

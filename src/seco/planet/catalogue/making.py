@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from seco.config import setting
+from seco.data.workers import in_order, num_cores
 from seco.errors import ConfigError, DatasetError
 from seco.places.sphere import LonLat
 from seco.planet.catalogue.archive import (
@@ -36,7 +37,6 @@ from seco.planet.earth.surfaces import BANDS
 from seco.planet.places import draw_places
 from seco.planet.serving.cog import write_cog
 from seco.planet.settings import Build
-from seco.planet.workers import in_order, num_cores
 from seco.runs import progress
 
 _ENOUGH_FOR_PROCESSES = 8

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from loky import ProcessPoolExecutor  # type: ignore[import-untyped]
 
 from seco.errors import DatasetError
 
@@ -41,33 +43,32 @@ def in_order(
         yield from map(function, tasks)
         return
     waiting: deque[Future[Result]] = deque()
-    # Spawned, not forked: the parent's threads may hold locks. One thread each: they share the cores already.
-    with _one_thread(), ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            for task in tasks:
-                waiting.append(pool.submit(function, task))
-                if len(waiting) > 2 * jobs:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool as err:
-            raise DatasetError(
-                f"a process that {what} was ended from outside (out of memory?); use fewer with --jobs"
-            ) from err
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let processes started meanwhile compute with one thread each."""
-    kept = {n: os.environ.get(n) for n in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    # Loky's, since these neither inherit the locks of this process' threads, as forked ones do, nor run a user's script once
+    # more, as spawned ones do. One thread each: they share the cores already.
+    pool = ProcessPoolExecutor(
+        jobs, env=dict.fromkeys(_THREADS, "1"), initializer=_end_with, initargs=(os.getpid(),)
+    )
     try:
-        yield
+        for task in tasks:
+            waiting.append(pool.submit(function, task))
+            if len(waiting) > 2 * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as err:
+        raise DatasetError(
+            f"a process that {what} was ended from outside (out of memory?); use fewer with --jobs"
+        ) from err
     finally:
-        for name, value in kept.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        pool.shutdown(wait=False, kill_workers=True)
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent was killed: it would wait for ever to be told what to do, or be read."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
