@@ -5,7 +5,7 @@ JSON file. Features are kept between jobs. Stop it at any time: the same command
 
   python bench/transfer.py                                        the baselines: colour, random, ImageNet
   python bench/transfer.py runs/seco exported/                    your encoders beside them
-  python bench/transfer.py --finetune                             fine-tuning too, few labels and steps (CPU-sized)
+  python bench/transfer.py --finetune                             fine-tuning too
   python bench/transfer.py --status                               say what is done
   python bench/transfer.py --table                                print the tables of the results page
 
@@ -38,8 +38,15 @@ SEEDS = (0, 1, 2)
 SHOTS = (1, 5, 10, 50, 100)
 MOST_SHOTS = {"eurosat": 100, "ucmerced": 50}
 """UC Merced has 80 training images a class, of which 50 are the most of `SHOTS`."""
-FINETUNE = ("--num-labels", "1000", "--steps", "150", "--batch-size", "32", "--val-every", "50")
-"""Fine-tuning that two cores can do in minutes: it tells that the mode works, not what the encoders could reach."""
+_ALL = ("--steps", "1000", "--batch-size", "32", "--val-every", "200", "--precision", "auto")
+FINETUNE = {
+    "finetune-all": _ALL,
+    "finetune-all-batch-norm": (*_ALL, "--norm", "batch"),
+    "finetune-all-one-rate": (*_ALL, "--norm", "batch", "--encoder-lr", "0.001", "--layer-decay", "1"),
+    "finetune": ("--num-labels", "1000", "--steps", "150", "--batch-size", "32", "--val-every", "50"),
+}
+"""Fine-tuning that two cores can do in minutes: with all labels, as it is by default, with batch norm that follows the batches,
+and with that at the head's own rate in every layer, as from scratch; and with 1,000 labels."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,8 +69,8 @@ class Job:
     def words(self) -> list[str]:
         """Return the flags of `seco evaluate` but for encoder, data and outputs."""
         common = ["--task", self.task, "--split-seeds", str(self.seed)]
-        if self.mode == "finetune":
-            return [*common, "--probe", "finetune", *FINETUNE]
+        if self.mode in FINETUNE:
+            return [*common, "--probe", "finetune", *FINETUNE[self.mode]]
         shots = ",".join(str(s) for s in SHOTS if s <= MOST_SHOTS[self.task])
         return [*common, "--probe", "knn,linear", "--shots", shots]
 
@@ -74,7 +81,7 @@ def jobs(encoders: Sequence[str], modes: Sequence[str]) -> Iterator[Job]:
         for seed in SEEDS:
             for task in TASKS:
                 for encoder in encoders:
-                    if mode == "finetune" and encoder == COLOUR:
+                    if mode in FINETUNE and encoder == COLOUR:
                         continue  # it has no weights
                     # Random weights are drawn anew with each split: one draw's luck is no baseline.
                     own = f"{encoder}@{seed}" if encoder.startswith("random:") else encoder
@@ -127,12 +134,12 @@ class Bench:
 
 def table(results: Path) -> str:
     """Return the results as Markdown: percent, mean ± sample deviation over seeds; the best of each column bold."""
-    rows = [
-        r for f in sorted(results.glob("*.json")) for r in json.loads(f.read_text(encoding="utf-8"))["rows"]
-    ]
+    files = [json.loads(f.read_text(encoding="utf-8")) for f in sorted(results.glob("*.json"))]
+    rows = [r | {"mode": f["job"]["mode"]} for f in files for r in f["rows"]]
     lines = []
     for task in TASKS:
-        own = [r for r in rows if r["task"] == task and r["metric"] == "accuracy"]
+        of_task = [r for r in rows if r["task"] == task and r["metric"] == "accuracy"]
+        own = [r for r in of_task if r["mode"] == "probes"]
         # The majority row comes with each encoder of a split: one a split is enough.
         own = list({(r["encoder"], r["probe"], r["shots"], r["seed"]): r for r in own}.values())
         found = summarise(own)
@@ -144,6 +151,9 @@ def table(results: Path) -> str:
         for probe in sorted({s["probe"] for s in few}):
             mine = sorted((s for s in few if s["probe"] == probe), key=lambda s: s["shots"])
             lines += _grid(f"{task}, {probe}, labels a class", mine, lambda s: str(s["shots"]), [])
+        # A column a way: the mode stands for what they share.
+        tuned = [r | {"probe": r["mode"]} for r in of_task if r["probe"] == "finetune"]
+        lines += _grid(f"{task}, fine-tuned", summarise(tuned), lambda s: s["probe"], tuned)
     return "\n".join(lines)
 
 
@@ -203,7 +213,7 @@ def main() -> None:
         raise SystemExit("bench: --data (or $SECO_DATA) is missing: the folder of EuroSAT.zip and UC Merced")
     bench = Bench(data=Path(args.data), results=args.results, work=args.work, nice=args.nice)
     args.work.mkdir(parents=True, exist_ok=True)
-    modes = ("probes", "finetune") if args.finetune else ("probes",)
+    modes = ("probes", *FINETUNE) if args.finetune else ("probes",)
     wanted = [
         j for j in jobs((*BASELINES, *args.encoders), modes) if any(w in j.name for w in args.only.split(","))
     ]

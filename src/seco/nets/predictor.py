@@ -9,12 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from seco.errors import ConfigError
 from seco.nets.backbones import feature_dim
 from seco.nets.decoders import DenseNet, Tuning
 
 Kind = Literal["classify", "segment", "change"]
+Norm = Literal["kept", "batch"]
 
 
 class RawBands(nn.Module):
@@ -38,11 +40,11 @@ class RawBands(nn.Module):
 
 
 class Predictor(nn.Module):
-    """Logits of normalised images. The encoder is in evaluation mode always, frozen or tuned (see `DenseNet`)."""
+    """Logits of normalised images. The encoder is in evaluation mode, frozen or tuned (see `DenseNet`), but for `norm`."""
 
     def __init__(
         self, backbone: nn.Module, *, kind: Kind, num_classes: int, tuning: Tuning = "frozen", size: int | None = None,
-        seed: int = 0,
+        seed: int = 0, norm: Norm = "kept",
     ) -> None:  # fmt: skip
         """Copy a backbone and put a head on it.
 
@@ -53,6 +55,8 @@ class Predictor(nn.Module):
             tuning: whether the encoder's weights may move.
             size: edge in pixels to which images are resized before encoding; logits come back in the image's own size.
             seed: of the head's weights.
+            norm: of a tuned encoder: its batch norm keeps the statistics it has, or takes those of each batch while
+                training, and follows them.
 
         Raises:
             ConfigError: no such kind, or timm cannot give the backbone's feature maps.
@@ -61,6 +65,7 @@ class Predictor(nn.Module):
         if kind not in get_args(Kind):
             raise ConfigError(f"kind {kind!r}; known: {', '.join(get_args(Kind))}")
         self.kind, self.size, self.tuning, self.num_classes = kind, size, tuning, num_classes
+        self.moves_norm = norm == "batch" and tuning == "tuned"
         self.dense: DenseNet | None = None
         if kind == "classify":
             self.backbone = copy.deepcopy(backbone).requires_grad_(tuning == "tuned").eval()
@@ -76,10 +81,18 @@ class Predictor(nn.Module):
         return (self.backbone, self.head) if self.dense is None else (self.dense.backbone, self.dense.decoder)
 
     def train(self, mode: bool = True) -> Predictor:  # noqa: FBT001, FBT002 - torch's own signature
-        """Switch the head; the encoder stays in evaluation mode."""
+        """Switch the head; the encoder stays in evaluation mode, but for batch norm where that is to follow the batches."""
         super().train(mode)
         self.parts[0].eval()
+        for module in self.norms:
+            module.train(mode)
         return self
+
+    @property
+    def norms(self) -> list[nn.Module]:
+        """The encoder's layers that keep statistics, where training moves these."""
+        modules = self.parts[0].modules() if self.moves_norm else ()
+        return [m for m in modules if isinstance(m, _BatchNorm)]
 
     def forward(
         self, images: Float[Tensor, "n bands h w"], after: Float[Tensor, "n bands h w"] | None = None

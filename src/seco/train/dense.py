@@ -237,8 +237,9 @@ def build(
 ) -> Predictor:
     """Put a head for these classes on an encoder, on its device."""
     net = Predictor(
-        source.backbone, kind=kind, num_classes=len(classes), tuning=settings.tuning, size=size, seed=seed
-    )
+        source.backbone, kind=kind, num_classes=len(classes), tuning=settings.tuning, size=size, seed=seed,
+        norm=settings.norm,
+    )  # fmt: skip
     return net.to(source.device).to(memory_format=torch.channels_last)
 
 

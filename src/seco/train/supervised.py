@@ -16,7 +16,9 @@ from seco import config as configs
 from seco.config import setting
 from seco.errors import CheckpointError, ConfigError, TrainingError
 from seco.nets.decoders import Tuning
-from seco.nets.predictor import Predictor
+from seco.nets.depthwise import train_depthwise_in_fp32
+from seco.nets.devices import Precision, autocast, broken_in_bf16, pick_precision
+from seco.nets.predictor import Norm, Predictor
 from seco.nets.schedule import cosine
 from seco.train import checkpoints
 from seco.train.stopping import InterruptedRunError, stop_flag
@@ -33,6 +35,10 @@ class Training:
     """Settings of training with labels."""
 
     tuning: Tuning = setting("frozen", "train the head alone (frozen), or the encoder's weights too (tuned)")
+    norm: Norm = setting(
+        "kept",
+        "batch norm of a tuned encoder: keep its statistics, or take those of each batch and follow them",
+    )
     steps: int = setting(400, "most steps; training ends sooner where validation no longer gains")
     batch_size: int = setting(8, "images or tiles a step")
     lr: float = setting(1e-3, "highest learning rate of the head (AdamW)")
@@ -50,6 +56,7 @@ class Training:
     augment: Literal["turns", "none"] = setting(
         "turns", "flips and quarter turns of training images, or none"
     )
+    precision: Precision = setting("fp32", "of training: fp32, bf16, or auto: bf16 where the machine has it")
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -65,6 +72,12 @@ class Training:
             raise ConfigError(f"layer decay {self.layer_decay}; above 0, at most 1")
         if not 0 <= self.weight_decay < 1:
             raise ConfigError(f"weight decay {self.weight_decay}; at least 0 and below 1")
+        if self.norm == "batch" and self.tuning == "frozen":
+            raise ConfigError(
+                "norm batch with tuning frozen; a frozen encoder keeps its statistics, say --tuning tuned"
+            )
+        if self.norm == "batch" and self.batch_size == 1:
+            raise ConfigError("norm batch with batch size 1; statistics need at least 2 images, better 16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,6 +133,11 @@ class _Fit:
         self.warmup = settings.steps // 20 if settings.warmup_steps is None else settings.warmup_steps
         self.optimiser = torch.optim.AdamW(layer_groups(net, settings))
         self.moving = [p for p in net.parameters() if p.requires_grad]
+        self.device = self.moving[0].device
+        self.precision = pick_precision(settings.precision, self.device)
+        self.is_checked = False
+        if self.precision == "bf16":
+            train_depthwise_in_fp32(net.parts[0])
         self.best: dict[str, Tensor] = {}
         self.best_step, self.best_score, self.without_gain, self.step = 0, -1.0, 0, 0
         self.history: list[dict[str, float]] = []
@@ -127,6 +145,8 @@ class _Fit:
     def trained(self) -> dict[str, Tensor]:
         """What training changes: a frozen encoder is not kept twice."""
         names = {n for n, p in self.net.named_parameters() if p.requires_grad}
+        moved = {id(b) for norm in self.net.norms for b in norm.buffers()}
+        names |= {n for n, b in self.net.named_buffers() if id(b) in moved}
         return {k: v for k, v in self.net.state_dict().items() if k in names}
 
     def update(self, batch: Batch, weights: Tensor | None) -> float:
@@ -134,8 +154,11 @@ class _Fit:
             group["lr"] = cosine(
                 group["peak"], step=self.step, num_steps=self.settings.steps, warmup_steps=self.warmup
             )
+        if not self.is_checked:
+            self._check_bf16(batch.inputs[0])
+            self.is_checked = True
         self.net.train()
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), autocast(self.precision, self.device):
             torch.manual_seed((self.seed * 1_000_003 + self.step) % 2**63)
             logits = self.net(*batch.inputs).float()
         if self.loss == "multilabel":
@@ -157,6 +180,21 @@ class _Fit:
         self.optimiser.step()
         self.step += 1
         return float(loss.detach())
+
+    def _check_bf16(self, images: Tensor) -> None:
+        """Fall back to fp32, or say so, where a CPU would get a gradient of the encoder wrong in bf16."""
+        if self.precision == "fp32" or self.device.type != "cpu" or self.settings.tuning == "frozen":
+            return
+        px = self.net.size or min(images.shape[-2:])
+        conv = broken_in_bf16(self.net.parts[0], images.shape[1], px=px)
+        if conv is None:
+            return
+        if self.settings.precision == "bf16":
+            raise ConfigError(
+                f"precision bf16 with images of {px} px: the gradient of {conv} would be wrong on this CPU; use fp32, or "
+                "larger images (--size)"
+            )
+        self.precision = "fp32"
 
     def look(self, validate: Callable[[Predictor], float], loss: float) -> str:
         self.net.eval()
@@ -186,7 +224,8 @@ class _Fit:
 
     def restore(self, step: int, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
         own = configs.to_plain(self.settings)
-        before = about.get("settings", {})
+        # A setting that came later stood at its default.
+        before = {f.name: f.default for f in dataclasses.fields(self.settings)} | about.get("settings", {})
         other = [k for k, v in own.items() if before.get(k) != v]
         if other:
             raise ConfigError(

@@ -221,6 +221,7 @@ def _tuned(
         tuning="tuned",
         size=store.size,
         seed=seed,
+        norm=options.norm,
     ).to(encoder.device)
 
     def validate(moved: Predictor) -> float:
