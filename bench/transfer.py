@@ -45,8 +45,8 @@ FINETUNE = {
     "finetune-all-one-rate": (*_ALL, "--norm", "batch", "--encoder-lr", "0.001", "--layer-decay", "1"),
     "finetune": ("--num-labels", "1000", "--steps", "150", "--batch-size", "32", "--val-every", "50"),
 }
-"""Fine-tuning that two cores can do in minutes: with all labels, as it is by default, with batch norm that follows the batches,
-and with that at the head's own rate in every layer, as from scratch; and with 1,000 labels."""
+"""Fine-tuning that two cores can do in minutes: with all labels, as it is by default, with batch norm that follows the
+batches, and with that at the head's own rate in every layer, as from scratch; and with 1,000 labels."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
