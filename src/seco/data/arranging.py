@@ -49,7 +49,7 @@ def arrange(names: Sequence[str], labels: Labels) -> list[Entry]:
         )
     if labels == "none" or (labels == "auto" and len(set(found) - {None}) < 2):
         found = [None] * len(names)
-    places = _places(names)
+    places = _places(names, parts)
     splits = [None if level is None else SPLIT_NAMES[p[level].lower()] for p in parts]
     return [
         Entry(name=n, place=p, label=f, split=s)
@@ -70,14 +70,16 @@ def _split_level(parts: Sequence[tuple[str, ...]]) -> int | None:
     return None
 
 
-def _places(names: Sequence[str]) -> list[str]:
+def _places(names: Sequence[str], parts: Sequence[tuple[str, ...]]) -> list[str]:
     """Return the path of each picture below what all have in common, without its suffix where that is unambiguous."""
-    parents = list({n.rpartition("/")[0] for n in names})
-    common = posixpath.commonpath(parents) if parents else ""
-    below = [n[len(common) + 1 :] if common else n for n in names]
+    common = len(posixpath.commonprefix(list(set(parts))))
+    below = ["/".join((*p[common:], posixpath.basename(n))) for n, p in zip(names, parts, strict=True)]
     stems = [posixpath.splitext(b)[0] for b in below]
-    counts = Counter(stems)
-    return [s if counts[s] == 1 else b for s, b in zip(stems, below, strict=True)]
+    of_stem, of_path = Counter(stems), Counter(below)
+    return [
+        s if of_stem[s] == 1 else b if of_path[b] == 1 else n
+        for s, b, n in zip(stems, below, names, strict=True)
+    ]
 
 
 def split_name(file: str) -> str:

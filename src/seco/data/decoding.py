@@ -15,6 +15,8 @@ from seco.errors import DatasetError
 
 BATCH_PX = 2**20
 """Pixels, of stored pictures, that a process decodes at a time: what bounds the memory."""
+BATCH_BYTES = 2**25
+"""Bytes read from an archive after which it is given no more pictures: large ones may be stored small."""
 MOST_AT_ONCE = 128
 PICTURE_PX = 2**15
 """Opening a picture takes as long as decoding this many pixels."""
@@ -61,14 +63,17 @@ def _batches(
 ) -> Iterator[list[tuple[Entry, Source | DatasetError]]]:
     """Read from the archive here, once for all processes."""
     batch: list[tuple[Entry, Source | DatasetError]] = []
+    size = 0
     for entry in entries:
         try:
-            batch.append((entry, source_of(listing, entry.name)))
+            source = source_of(listing, entry.name)
+            batch.append((entry, source))
+            size += len(source) if isinstance(source, bytes) else 0
         except DatasetError as err:
             batch.append((entry, err))
-        if len(batch) >= num:
+        if len(batch) >= num or size >= BATCH_BYTES:
             yield batch
-            batch = []
+            batch, size = [], 0
     if batch:
         yield batch
 

@@ -41,14 +41,20 @@ class Listing:
     @cached_property
     def names(self) -> list[str]:
         """Paths of all files, relative to the source, with forward slashes, sorted."""
+        if self._archive is not None:
+            return sorted(self._members())
         return sorted(f"{folder}/{n}" if folder else n for folder, names in self.folders() for n in names)
+
+    def _members(self) -> list[str]:
+        """Names in the archive as they stand there, odd ones too (`/a.png`, `./a.png`): it knows them by no other."""
+        names = self._archive.namelist() if self._archive is not None else []
+        return [n for n in names if not n.endswith("/") and not _is_hidden(n)]
 
     def folders(self) -> Iterator[tuple[str, list[str]]]:
         """Yield each folder that holds files, with their names, in order; of a folder on disk, as it is walked."""
         if self._archive is not None:
             # Plain strings: making a path object of each of a million names takes minutes.
-            files = [n for n in self._archive.namelist() if not n.endswith("/") and not _is_hidden(n)]
-            parted = sorted((n.rpartition("/") for n in files), key=lambda p: p[0].split("/"))
+            parted = sorted((n.rpartition("/") for n in self._members()), key=lambda p: p[0].split("/"))
             for folder, members in groupby(parted, key=lambda p: p[0]):
                 yield folder, sorted(name for _, _, name in members)
         elif self.source.is_file():

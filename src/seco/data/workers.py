@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 import time
@@ -9,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from itertools import chain, islice
 from typing import TypeVar
 
 from loky import ProcessPoolExecutor  # type: ignore[import-untyped]
@@ -17,7 +19,11 @@ from seco.errors import DatasetError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1") | {
+    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e18"
+}
+"""One thread each: the processes share the cores already. What they keep in memory, such as GDAL's cache, is no leak
+for which loky should start them anew, with a warning."""
 
 
 def num_cores() -> int:
@@ -33,23 +39,26 @@ def in_order(
     Args:
         function: a function that can be pickled, where there are several processes.
         tasks: taken as they are needed.
-        jobs: processes; 1 works in this one.
+        jobs: processes, at most one a task; 1 works in this one, and so does any number in a daemon process, which may
+            have no children.
         what: what the processes do, for the error message.
 
     Raises:
         DatasetError: a process was ended from outside.
     """
-    if jobs == 1:
+    if jobs == 1 or multiprocessing.current_process().daemon:
         yield from map(function, tasks)
         return
     waiting: deque[Future[Result]] = deque()
+    later = iter(tasks)
+    first = list(islice(later, jobs))
     # Loky's, since these neither inherit the locks of this process' threads, as forked ones do, nor run a user's script once
-    # more, as spawned ones do. One thread each: they share the cores already.
+    # more, as spawned ones do.
     pool = ProcessPoolExecutor(
-        jobs, env=dict.fromkeys(_THREADS, "1"), initializer=_end_with, initargs=(os.getpid(),)
+        max(1, len(first)), env=_ENVIRONMENT, initializer=_end_with, initargs=(os.getpid(),)
     )
     try:
-        for task in tasks:
+        for task in chain(first, later):
             waiting.append(pool.submit(function, task))
             if len(waiting) > 2 * jobs:
                 yield waiting.popleft().result()

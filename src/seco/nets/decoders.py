@@ -98,7 +98,8 @@ class DenseNet(nn.Module):
     """An encoder with a decoder. It takes normalised input, as the encoder does.
 
     The encoder is in evaluation mode always: where it is tuned its weights move and the statistics of its batch norm do
-    not, so that a frozen encoder is frozen and a tuned one does not drift to the statistics of a few tiles.
+    not, so that a frozen encoder is frozen and a tuned one does not drift to the statistics of a few tiles. (A
+    `Predictor` can let them follow.)
     """
 
     def __init__(

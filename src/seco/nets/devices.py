@@ -79,13 +79,13 @@ def broken_in_bf16(net: nn.Module, num_bands: int, *, px: int) -> str | None:
 
     Where the kernel reaches further than the whole image (3 x 3 on one pixel), some of its weights meet padding only, so
     their gradient is 0; PyTorch 2.14 on CPUs with AVX-512 bf16 leaves there what the memory held before, often NaN.
-    Depthwise convolutions are right.
+    Depthwise convolutions are right, and frozen ones have none.
     """
     found: list[str] = []
 
     def look(name: str, conv: nn.Conv2d, x: Tensor) -> None:
         reach = max((k - 1) * d // 2 for k, d in zip(conv.kernel_size, conv.dilation, strict=True))
-        if conv.groups == 1 and reach >= min(x.shape[-2:]):
+        if conv.groups == 1 and conv.weight.requires_grad and reach >= min(x.shape[-2:]):
             found.append(name)
 
     hooks = [

@@ -130,6 +130,11 @@ class _Fit:
 
     def __init__(self, net: Predictor, settings: Training, seed: int, loss: Loss) -> None:
         self.net, self.settings, self.seed, self.loss = net, settings, seed, loss
+        backbone = net.parts[0]
+        if settings.norm == "batch" and not net.norms and any(True for _ in backbone.parameters()):
+            raise ConfigError(
+                f"norm batch: {type(backbone).__name__} has no batch norm whose statistics could follow; leave it out"
+            )
         self.warmup = settings.steps // 20 if settings.warmup_steps is None else settings.warmup_steps
         self.optimiser = torch.optim.AdamW(layer_groups(net, settings))
         self.moving = [p for p in net.parameters() if p.requires_grad]
@@ -137,7 +142,7 @@ class _Fit:
         self.precision = pick_precision(settings.precision, self.device)
         self.is_checked = False
         if self.precision == "bf16":
-            train_depthwise_in_fp32(net.parts[0])
+            train_depthwise_in_fp32(backbone)
         self.best: dict[str, Tensor] = {}
         self.best_step, self.best_score, self.without_gain, self.step = 0, -1.0, 0, 0
         self.history: list[dict[str, float]] = []
@@ -182,11 +187,11 @@ class _Fit:
         return float(loss.detach())
 
     def _check_bf16(self, images: Tensor) -> None:
-        """Fall back to fp32, or say so, where a CPU would get a gradient of the encoder wrong in bf16."""
-        if self.precision == "fp32" or self.device.type != "cpu" or self.settings.tuning == "frozen":
+        """Fall back to fp32, or say so, where a CPU would get a gradient wrong in bf16."""
+        if self.precision == "fp32" or self.device.type != "cpu":
             return
         px = self.net.size or min(images.shape[-2:])
-        conv = broken_in_bf16(self.net.parts[0], images.shape[1], px=px)
+        conv = broken_in_bf16(self.net.dense or self.net.parts[0], images.shape[1], px=px)
         if conv is None:
             return
         if self.settings.precision == "bf16":

@@ -138,10 +138,15 @@ def finetune(
         f"{encoder.name} {options.tuning}, normalised by {source.normalise}, {options.steps} steps of {options.batch_size}"
     )
     weights = None if plan.weights is None else plan.weights.to(source.device)
-    done = fit(
-        net, options, draw=plan.draw(source), validate=plan.validate(source), seed=options.seed, weights=weights, run=out,
-        start=start, say=say,
-    )  # fmt: skip
+    try:
+        done = fit(
+            net, options, draw=plan.draw(source), validate=plan.validate(source), seed=options.seed, weights=weights,
+            run=out, start=start, say=say,
+        )  # fmt: skip
+    except ConfigError:
+        if start == "new":
+            config.unlink()  # refused before the first step: the same folder takes other settings
+        raise
     log = MetricsLog(out / HISTORY_NAME, keep_until_step=-1)
     for line in done.history:
         log.add(**line)

@@ -15,6 +15,11 @@ def told(names, labels="auto"):
     [
         # classes below wrappers
         (["top/2750/A/1.jpg", "top/2750/B/1.jpg"], [("A/1", "A", None), ("B/1", "B", None)]),
+        # odd names, as archives have them
+        (["/a/1.jpg", "b/2.jpg"], [("a/1", "a", None), ("b/2", "b", None)]),
+        (["/train/A/1.jpg", "/test/B/1.jpg"], [("train/A/1", "A", "train"), ("test/B/1", "B", "test")]),
+        (["./a/x.jpg", "a//a/x.jpg"], [("x", None, None), ("a/x", None, None)]),
+        (["./x.jpg", "x.jpg", "y.b.JPG"], [("./x.jpg", None, None), ("x.jpg", None, None), ("y.b", None, None)]),
         # one folder: no classes
         (["imgs/1.jpg", "imgs/2.jpg"], [("1", None, None), ("2", None, None)]),
         (["1.jpg"], [("1", None, None)]),

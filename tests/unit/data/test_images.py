@@ -479,6 +479,24 @@ class TestStreaming:
         assert handed == [f"{i:02d}" for i in range(40)]
         assert max(most) <= 4
 
+    def test_large_files_of_an_archive_wait_in_small_number(self, tmp_path, monkeypatch):
+        """However small they are stored."""
+        with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+            for i in range(40):
+                archive.write(put(tmp_path, f"{i:02d}.bmp", image(i)), f"{i:02d}.bmp")
+        size = (tmp_path / "00.bmp").stat().st_size
+        monkeypatch.setattr(decoding, "BATCH_BYTES", 3 * size - 1)
+        together = []
+        decode = decoding._decode
+
+        def watched(batch, **more):
+            together.append(sum(len(source) for _, source in batch))
+            return decode(batch, **more)
+
+        monkeypatch.setattr(decoding, "_decode", watched)
+        assert do(tmp_path / "in.zip", tmp_path / "out", size=1)[1].num_patches == 40
+        assert together == [3 * size] * 13 + [size]
+
     def test_interrupted(self, classes, tmp_path, monkeypatch):
         def stop(*_, **__):
             raise KeyboardInterrupt

@@ -37,6 +37,16 @@ def test_names_folders_and_contents(source):
         assert listing.is_zip == (source.suffix == ".zip")
 
 
+def test_odd_names_of_an_archive_are_read_by_them(tmp_path):
+    odd = ["/a.txt", "./b.txt", "c//d.txt", "/e/./f.txt", "g\\h.txt"]
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for name in [*odd, "../up.txt", "a/../up.txt"]:
+            archive.writestr(name, name)
+    with Listing(tmp_path / "in.zip") as listing:
+        assert listing.names == sorted(odd)
+        assert [listing.read(n).decode() for n in odd] == odd
+
+
 def test_limit_and_missing_file(source):
     with Listing(source) as listing:
         with pytest.raises(DatasetError, match=r"b/c/deep\.txt .* unpacks to 4 bytes; the limit is 3"):

@@ -1,5 +1,6 @@
 """Work on several processes."""
 
+import multiprocessing
 import os
 import select
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import pytest
 
+from seco.data import workers
 from seco.data.workers import in_order, num_cores
 from seco.errors import DatasetError
 
@@ -33,6 +35,18 @@ def test_tasks_are_taken_as_they_are_needed():
     results.close()
 
 
+def test_no_more_processes_than_tasks(monkeypatch):
+    """Loky starts all it may have at once."""
+    started = []
+    pool = workers.ProcessPoolExecutor
+    monkeypatch.setattr(
+        workers, "ProcessPoolExecutor", lambda n, **more: started.append(n) or pool(n, **more)
+    )
+    assert list(in_order(abs, [-1, -2], jobs=500, what="counts")) == [1, 2]
+    assert list(in_order(abs, [], jobs=500, what="counts")) == []
+    assert started == [2, 1]
+
+
 def test_an_error_of_a_task_is_raised_here():
     with pytest.raises(TypeError, match="abs"):
         list(in_order(abs, [1, "a"], jobs=2, what="counts"))
@@ -45,6 +59,18 @@ def test_a_process_that_is_ended_is_one_error():
 
 def test_processes_compute_with_one_thread_each():
     assert list(in_order(os.getenv, ["OMP_NUM_THREADS"] * 3, jobs=2, what="looks")) == ["1"] * 3
+
+
+def test_processes_that_keep_much_in_memory_stay():
+    """Loky would take it for a leak, start them anew and warn."""
+    limit = in_order(os.getenv, ["LOKY_MAX_MEMORY_LEAK_SIZE"] * 3, jobs=2, what="looks")
+    assert min(float(size) for size in limit) > 2**50
+
+
+def test_a_daemon_works_by_itself(monkeypatch):
+    """It may have no children."""
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    assert list(in_order(lambda _: os.getpid(), [1, 2], jobs=2, what="looks")) == [os.getpid()] * 2
 
 
 def test_a_script_is_not_run_once_more_by_its_processes(tmp_path):

@@ -56,3 +56,5 @@ def test_a_kernel_that_reaches_beyond_its_whole_input_is_found(px, kernel, group
     assert net.training
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert not second._forward_pre_hooks
+    second.requires_grad_(False)
+    assert devices.broken_in_bf16(net, 3, px=px) is None

@@ -147,6 +147,50 @@ def test_bf16_that_would_be_wrong_is_not_used(backbone, monkeypatch):
     assert used == ["fp32", "bf16"]
 
 
+@pytest.mark.parametrize("kind", ["segment", "change"])
+@pytest.mark.parametrize(
+    ("tuning", "px", "broken"),
+    [("frozen", 16, True), ("frozen", 32, False), ("tuned", 32, True), ("tuned", 33, False)],
+)
+def test_bf16_of_maps_is_right_or_not_used(backbone, monkeypatch, kind, tuning, px, broken):
+    """The decoder's own 3 x 3 meet maps of one pixel too, where tiles are small."""
+    used = []
+    plain = supervised.autocast
+    monkeypatch.setattr(supervised, "autocast", lambda p, d: used.append(p) or plain(p, d))
+    monkeypatch.setattr(supervised, "pick_precision", lambda asked, device: "bf16")
+    settings = Training(tuning=tuning, steps=1, batch_size=2, precision="auto")
+    net = Predictor(backbone, kind=kind, num_classes=2, tuning=tuning)
+    images = torch.randn(2, 3, px, px, generator=torch.Generator().manual_seed(0))
+    batch = Batch(inputs=(images, images.flip(0))[: 1 + (kind == "change")], target=(images[:, 0] > 0).long())
+    fit(net, settings, draw=lambda step: batch, validate=lambda net: 0.0, seed=0)
+    assert used == ["fp32" if broken else "bf16"]
+
+
+def test_batch_norm_that_is_not_there_cannot_follow():
+    backbone = untrained("test_vit", init="random", device="cpu").net["backbone"]
+    settings = Training(tuning="tuned", norm="batch", steps=1, batch_size=2)
+    with pytest.raises(ConfigError, match="norm batch: VisionTransformer has no batch norm"):
+        fit(made(backbone, settings), settings, draw=draw, validate=accuracy, seed=0)
+
+
+def test_a_checkpoint_from_before_a_setting_goes_on_with_its_default(tmp_path, backbone, monkeypatch):
+    settings = Training(tuning="tuned", steps=2, batch_size=16, val_every=1)
+    whole = made(backbone, settings)
+    with monkeypatch.context() as patched:
+        to_plain = supervised.configs.to_plain
+        later = ("norm", "precision")
+        patched.setattr(
+            supervised.configs, "to_plain", lambda s: {k: v for k, v in to_plain(s).items() if k not in later}
+        )
+        fit(whole, settings, draw=draw, validate=accuracy, seed=0, run=tmp_path)
+    again = made(backbone, settings)
+    fit(again, settings, draw=draw, validate=accuracy, seed=0, run=tmp_path, start="resume")
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in whole.state_dict().items())
+    other = dataclasses.replace(settings, norm="batch")
+    with pytest.raises(ConfigError, match="was started with norm kept, not batch"):
+        fit(made(backbone, other), other, draw=draw, validate=accuracy, seed=0, run=tmp_path, start="resume")
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -326,6 +326,35 @@ def test_frozen_stays_frozen_and_tuned_moves_by_layer(tmp_path, encoder):
     assert all(p.ndim > 1 for g in groups if g["weight_decay"] for p in g["params"])
 
 
+def test_statistics_that_moved_are_those_that_predict(tmp_path, encoder, monkeypatch):
+    data = write_pairs(tmp_path / "data")
+    kept = []
+    build = supervised.Predictor.train
+
+    def watched(self, mode=True):
+        kept[:] = [self]
+        return build(self, mode)
+
+    monkeypatch.setattr(supervised.Predictor, "train", watched)
+    train(encoder, data, tmp_path / "model", tuning="tuned", norm="batch", steps=4)
+    trained = kept[0].state_dict()
+    found = load_model(tmp_path / "model", device="cpu").net
+    assert all(torch.equal(v, trained[k]) for k, v in found.state_dict().items())
+    before = encoder.net["backbone"].state_dict()
+    moved = {k for k, v in found.parts[0].state_dict().items() if not torch.equal(v, before[k])}
+    assert {k for k in before if "running" in k} <= moved
+    assert not any(m.training for m in found.modules())
+
+
+def test_settings_that_are_refused_do_not_take_the_folder(tmp_path):
+    data = write_pairs(tmp_path / "data")
+    encoder = untrained("test_vit", init="random", device="cpu")
+    with pytest.raises(ConfigError, match="has no batch norm"):
+        train(encoder, data, tmp_path / "model", tuning="tuned", norm="batch", steps=2)
+    train(encoder, data, tmp_path / "model", tuning="tuned", steps=2)
+    assert load_model(tmp_path / "model", device="cpu").kind == "segment"
+
+
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, encoder, monkeypatch):
     data = write_pairs(tmp_path / "data")
     settings = {"tuning": "tuned", "steps": 8, "val_every": 2}
