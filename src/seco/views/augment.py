@@ -21,18 +21,16 @@ from torch import Tensor
 from seco.errors import ConfigError
 from seco.sensors.bands import Band
 from seco.views.draws import uniforms
-from seco.views.nodata import nodata_numbers
-from seco.views.resample import Taps, resampling_taps, weighted_rows
+from seco.views.nodata import filled, nodata_numbers
+from seco.views.resample import Taps, banded_columns, resampling_taps, weighted_rows
 
 NUM_DRAWS = 24
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green, blue in grey (ITU-R BT.601), as PIL and torchvision use them."""
 TINY = 1e-6
 """Widths and deviations below this share of the mean (of 1, if the mean is less) count as none: they are rounding."""
-CHUNK = 1_000_000
-"""Stored numbers that a CPU takes through a whole view at a time: as floats they stay in its cache from step to step."""
-FEW_BANDS = 4
-"""Up to so many bands are put side by side one by one: a loop over the bands of each pixel would be too short."""
+CHUNK = 250_000
+"""Stored numbers that a CPU takes through a whole view at a time, one sample at least: small samples share the calls."""
 MAX_SIGMA_PX = 1000.0
 """A blur of more leaves one colour, and its window of six deviations takes gigabytes."""
 JITTER_OPS = ("brightness", "contrast", "saturation", "hue")
@@ -311,25 +309,29 @@ def make_view(
         Normalised float32 in channels-last layout.
     """
     num, num_bands, px = pixels.shape[:3]
-    before, after = (parameters.sigma, None) if order == "augment-crop" else (None, parameters.sigma)
-    shared: dict[str, Any] = {"size": px, "out_px": out_px, "blur_before": before, "blur_after": after}
-    rows = resampling_taps(parameters.top, parameters.height, device=pixels.device, **shared)
-    cols = resampling_taps(
-        parameters.left, parameters.width, device=pixels.device, flip=parameters.flip, **shared
-    )
+    sigma = np.tile(parameters.sigma, 2)
+    before, after = (sigma, None) if order == "augment-crop" else (None, sigma)
+    both = resampling_taps(
+        np.concatenate([parameters.top, parameters.left]), np.concatenate([parameters.height, parameters.width]),
+        size=px, out_px=out_px, device=pixels.device, flip=np.concatenate([np.zeros(num, bool), parameters.flip]),
+        blur_before=before, blur_after=after,
+    )  # fmt: skip
+    rows, cols = both.halves()
     colours = colour_map(space, parameters)
     made = torch.empty(
         num, num_bands, out_px, out_px, device=pixels.device, memory_format=torch.channels_last
     )
     around: Contrast = "patch" if order == "augment-crop" else "crop"
-    if not _sums_rows(pixels.device):
-        _by_matrices(pixels, rows, cols, colours, made, contrast=around)
+    if not _in_cache(pixels.device):
+        _by_matrices(filled(pixels, space.nodata, space.mean), rows, cols, colours, made, contrast=around)
         return made
     some = max(1, CHUNK // (num_bands * px * px))
     for at in range(0, num, some):
         part = slice(at, at + some)
         contrast: Contrast = around if parameters.jittered[part].any() else "none"
-        _by_rows(pixels[part], rows[part], cols[part], colours[part], made[part], contrast=contrast)
+        _by_bands(
+            pixels[part], rows[part], cols[part], colours[part], made[part], space=space, contrast=contrast
+        )
     return made
 
 
@@ -337,45 +339,39 @@ Contrast = Literal["patch", "crop", "none"]
 """Whose mean contrast turns around; none where nothing is jittered."""
 
 
-def _sums_rows(device: torch.device) -> bool:
-    """Say whether a device takes sums of rows; others multiply matrices faster than they gather."""
+def _in_cache(device: torch.device) -> bool:
+    """Say whether a device is quickest with a few samples at a time, in its cache; others are with all of them."""
     return device.type == "cpu"
 
 
 def _by_matrices(
-    pixels: Tensor, rows: Taps, cols: Taps, colours: ColourMap, into: Tensor, *, contrast: Contrast
+    x: Tensor, rows: Taps, cols: Taps, colours: ColourMap, into: Tensor, *, contrast: Contrast
 ) -> None:
     """Make views by dense products, which accelerators are made for."""
-    px = pixels.shape[-1]
-    x = pixels.float()
+    px = x.shape[-1]
     y = torch.matmul(torch.matmul(rows.dense(px)[:, None], x), cols.dense(px)[:, None].mT)
     offset = colours.offset_for((x if contrast == "patch" else y).mean((2, 3)))
     into.copy_(torch.baddbmm(offset[..., None], colours.matrix, y.flatten(2)).view_as(y))
 
 
-def _by_rows(
-    pixels: Tensor, rows: Taps, cols: Taps, colours: ColourMap, into: Tensor, *, contrast: Contrast
-) -> None:
-    """Make views by weighted sums of rows, which are short where matrices are long.
+def _by_bands(
+    pixels: Tensor, rows: Taps, cols: Taps, colours: ColourMap, into: Tensor, *, space: ColourSpace, contrast: Contrast
+) -> None:  # fmt: skip
+    """Make views by sums of the few pixels that are seen; what no crop sees is not read unless contrast asks for it.
 
-    Layouts follow what is summed: the axis that is resampled comes first, all else of it lies in a row.
+    Bands stay planes until the product with the colour matrix, which lays them side by side. A last plane of ones
+    brings in its offset.
     """
-    num, num_bands, px, _ = pixels.shape
-    out_px = into.shape[-1]
-    x = torch.empty(num, px, num_bands, px).copy_(pixels.transpose(1, 2))
-    y = weighted_rows(x.flatten(2), rows).view(num, out_px, num_bands, px)
+    num, num_bands, px, out_px = *pixels.shape[:3], into.shape[-1]
+    top, bottom = (0, px) if contrast == "patch" else rows.span
+    left, right = (0, px) if contrast == "patch" else cols.span
+    x = filled(pixels[:, :, top:bottom, left:right], space.nodata, space.mean)
+    planes = x.new_ones(num, num_bands + 1, out_px, out_px)
+    seen = planes[:, :-1]
+    y = weighted_rows(x, rows, first=top)
+    banded_columns(y.flatten(1, 2), cols, seen.flatten(1, 2), first=left)
     offset = colours.offset
     if contrast != "none":
-        mean = x.mean((1, 3)) if contrast == "patch" else cols.mean_of(y.mean(1))
-        offset = colours.offset_for(mean)
-    # Weights of a resampling sum to 1, so colours may be changed between its halves, where a band's pixels lie in a row.
-    each_row = colours.matrix[:, None].expand(-1, out_px, -1, -1).flatten(0, 1)
-    y = torch.bmm(each_row, y.flatten(0, 1)).view_as(y)
-    if num_bands > FEW_BANDS:
-        z = weighted_rows(y.permute(0, 3, 1, 2).reshape(num, px, -1), cols)
-        z = z.view(num, out_px, out_px, num_bands).permute(0, 3, 2, 1)
-        torch.add(z, offset[..., None, None], out=into)
-        return
-    z = weighted_rows(y.permute(0, 3, 2, 1).reshape(num, px, -1), cols).view(num, out_px, num_bands, out_px)
-    for band in range(num_bands):
-        torch.add(z[:, :, band].mT, offset[:, band, None, None], out=into[:, band])
+        offset = colours.offset_for((x if contrast == "patch" else seen).mean((2, 3)))
+    affine = torch.cat([colours.matrix, offset[..., None]], 2)
+    torch.bmm(planes.flatten(2).mT, affine.mT, out=into.permute(0, 2, 3, 1).flatten(1, 2))

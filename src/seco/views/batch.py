@@ -11,7 +11,6 @@ from torch import Tensor
 
 from seco.views.augment import Augment, ColourSpace, Parameters, draw_parameters, make_view
 from seco.views.draws import draw_seasons
-from seco.views.nodata import unmeasured
 from seco.views.plan import View, ViewPlan
 
 
@@ -70,7 +69,6 @@ class Viewer:
         """
         drawn = self.parameters(epoch, places, patch_px=int(seasons.shape[-1]))
         with torch.no_grad():
-            seasons = self._filled(seasons)
             return {
                 view.name: make_view(
                     seasons[view.season], drawn[view.name], self.space, out_px=self.out_px(view), order=self.plan.order
@@ -81,14 +79,3 @@ class Viewer:
     def out_px(self, view: View) -> int:
         """Return the edge of a view."""
         return self.augment.out_px if view.name == "q" else self.key_px or self.augment.out_px
-
-    def _filled(self, seasons: Tensor) -> Tensor:
-        """Return the seasons with the band's mean where nothing was measured, untouched where the data cannot say so."""
-        if self.space.nodata is None and not seasons.is_floating_point():
-            return seasons
-        pixels = seasons.float()
-        if seasons.is_floating_point() or self.space.nodata is None:
-            empty = unmeasured(pixels, self.space.nodata)
-        else:
-            empty = pixels == self.space.nodata[:, None, None]
-        return torch.where(empty, self.space.mean[:, None, None], pixels)

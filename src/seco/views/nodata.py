@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from seco.sensors.bands import Band
@@ -30,3 +31,25 @@ def unmeasured(
     """
     out = ~torch.isfinite(pixels)
     return out if numbers is None else out | (pixels == numbers[:, None, None])
+
+
+def filled(
+    pixels: Shaped[Tensor, "*batch bands h w"],
+    numbers: Float[Tensor, " bands"] | None,
+    mean: Float[Tensor, " bands"],
+) -> Float[Tensor, "*batch bands h w"]:
+    """Return stored numbers as float32, each band's mean where nothing was measured.
+
+    Args:
+        pixels: stored numbers of any dtype.
+        numbers: from `nodata_numbers`, on the same device.
+    """
+    x = pixels.float()
+    if numbers is None and not pixels.is_floating_point():
+        return x
+    if x.device.type == "cpu":
+        # A patch rarely has a hole, and comparing ends is quick; NaN is neither below nor above anything.
+        top = -math.inf if numbers is None else float(numbers.nan_to_num(nan=-math.inf).max())
+        if top < x.amin() and (not pixels.is_floating_point() or x.amax() < math.inf):
+            return x
+    return torch.where(unmeasured(x, numbers), mean[:, None, None], x)

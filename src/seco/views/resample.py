@@ -2,8 +2,8 @@
 
 A bilinear crop sees two pixels an axis (more when shrinking), and a Gaussian blur adds its radius to either side: a
 dozen numbers where the matrix of the same map has hundreds, nearly all of them 0. On CPUs the map is applied as what it
-is, weighted sums of whole rows of pixels. Accelerators multiply matrices so much faster than they gather that there it is
-made a dense matrix first.
+is: down, weighted sums of whole rows of pixels; across, small products of the few columns that neighbouring outputs see.
+Accelerators multiply matrices so much faster than they gather that there it is made a dense matrix first.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+BAND = 32
+"""Output columns that are made together: fewer leave registers idle, more see columns that most of them do not need."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Taps:
     """A linear map of one axis, a map a sample: output i is the sum over k of weight[i, k] * input[index[i, k]].
 
     Attributes:
-        index: input pixels; those outside the image are moved to its edge, with a weight of 0.
+        index: input pixels in ascending order; those outside the image are moved to its edge, with a weight of 0.
         weight: their weights, which sum to 1.
     """
 
@@ -31,19 +34,26 @@ class Taps:
     weight: Float[Tensor, "batch out taps"]
 
     def __getitem__(self, part: slice) -> Taps:
-        """Return the maps of some of the samples."""
-        return Taps(index=self.index[part], weight=self.weight[part])
+        """Return the maps of some of the samples, without the taps that weigh nothing in any of them."""
+        weight = self.weight[part]
+        used = np.flatnonzero(weight.amax((0, 1)).numpy())
+        taps = slice(used[0], used[-1] + 1)
+        return Taps(index=self.index[part, :, taps], weight=weight[..., taps])
+
+    def halves(self) -> tuple[Taps, Taps]:
+        """Return the maps of the first half of the samples and those of the second."""
+        (a, b), (c, d) = self.index.chunk(2), self.weight.chunk(2)
+        return Taps(index=a, weight=c), Taps(index=b, weight=d)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first input pixel that is seen, and the one after the last."""
+        return int(self.index[..., 0].min()), int(self.index[..., -1].max()) + 1
 
     def dense(self, size: int) -> Float[Tensor, "batch out size"]:
         """Return the same map of `size` input pixels as matrices."""
         zeros = self.weight.new_zeros(*self.weight.shape[:2], size)
         return zeros.scatter_add_(2, self.index.long(), self.weight)
-
-    def mean_of(self, line: Float[Tensor, "batch planes size"]) -> Float[Tensor, "batch planes"]:
-        """Return the mean of what the map makes of lines, one a plane."""
-        weight = self.weight.new_zeros(line.shape[0], line.shape[2])
-        weight.scatter_add_(1, self.index.flatten(1).long(), self.weight.flatten(1))
-        return (line @ weight[..., None])[..., 0] / self.weight.shape[1]
 
 
 def resampling_taps(
@@ -161,15 +171,35 @@ def _blurred_after(
     return start, wide.scatter_add_(2, at.flatten(2).long(), (share[..., None] * weight[:, near]).flatten(2))
 
 
-def weighted_rows(x: Float[Tensor, "batch size width"], taps: Taps) -> Float[Tensor, "batch out width"]:
-    """Apply the map on a CPU: each output row is a weighted sum of whole input rows."""
-    num, size, width = x.shape
+def weighted_rows(
+    x: Float[Tensor, "batch planes size width"], taps: Taps, *, first: int = 0
+) -> Float[Tensor, "batch planes out width"]:
+    """Apply the map to columns of pixels on a CPU: each output row is a weighted sum of whole input rows.
+
+    Args:
+        first: the input pixel that x begins with.
+    """
+    num, planes, size, width = x.shape
     _, out_px, num_taps = taps.weight.shape
-    first_row = torch.arange(0, num * size, size, dtype=torch.int32)[:, None, None]
+    begins = torch.arange(-first, num * planes * size - first, size, dtype=torch.int32)
     summed = functional.embedding_bag(
-        (taps.index + first_row).view(-1, num_taps),
+        (taps.index[:, None] + begins.view(num, planes, 1, 1)).view(-1, num_taps),
         x.contiguous().view(-1, width),
         mode="sum",
-        per_sample_weights=taps.weight.view(-1, num_taps),
+        per_sample_weights=taps.weight[:, None].expand(-1, planes, -1, -1).reshape(-1, num_taps),
     )
-    return summed.view(num, out_px, width)
+    return summed.view(num, planes, out_px, width)
+
+
+def banded_columns(
+    x: Float[Tensor, "batch rows size"], taps: Taps, into: Float[Tensor, "batch rows out"], *, first: int = 0
+) -> None:
+    """Apply the map to rows of pixels: `BAND` output columns are a product with the few input columns they see."""
+    index = taps.index - first
+    matrix = Taps(index=index, weight=taps.weight).dense(x.shape[2])
+    starts = np.arange(0, index.shape[1], BAND)
+    low = np.minimum.reduceat(index[..., 0].numpy().min(0), starts).tolist()
+    high = np.maximum.reduceat(index[..., -1].numpy().max(0), starts).tolist()
+    for at, begin, end in zip(starts.tolist(), low, high, strict=True):
+        seen, made = slice(begin, end + 1), slice(at, at + BAND)
+        torch.bmm(x[:, :, seen], matrix[:, made, seen].mT, out=into[:, :, made])

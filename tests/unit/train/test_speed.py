@@ -39,7 +39,7 @@ def test_the_loss_curve_is_that_of_the_plain_path(optimiser, tools, make_dataset
         method_options={"optimiser": optimiser, "group_size": 4},
     )
     pretrain(config, tmp_path / "fast", say=tools.quiet)
-    monkeypatch.setattr(augment, "_sums_rows", lambda device: False)
+    monkeypatch.setattr(augment, "_in_cache", lambda device: False)
     monkeypatch.setattr(MomentumContrast, "key_features", torch.no_grad()(plain_keys))
     made = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[optimiser]
     plain = type(

@@ -63,7 +63,7 @@ def make_space(bands, *, low=1000.0, high=5000.0, mean=3000.0, std=700.0):
     )
 
 
-def picture(num_bands=3, *, batch=1, low=0, high=256, dtype=torch.uint8, px=PX):
+def picture(num_bands=3, *, batch=1, low=1, high=256, dtype=torch.uint8, px=PX):
     values = np.random.default_rng(0).integers(low, high, (batch, num_bands, px, px))
     return torch.from_numpy(values).to(dtype)
 

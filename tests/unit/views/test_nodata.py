@@ -12,7 +12,7 @@ from seco.sensors import sentinel2
 from seco.sensors.bands import Band
 from seco.views.augment import Augment, colour_space, make_view
 from seco.views.batch import Viewer
-from seco.views.nodata import nodata_numbers, unmeasured
+from seco.views.nodata import filled, nodata_numbers, unmeasured
 
 PX = 16
 NAMES = ("B04", "B03", "B02", "B08")
@@ -96,10 +96,13 @@ def test_data_without_such_pixels_give_the_same_views_bit_by_bit(dtype):
             assert torch.equal(viewer.views(pixels, 3, PLACES)[view.name], plain)
 
 
-def test_integers_whose_bands_have_no_nodata_are_not_even_copied():
-    pixels = stored(2, "uint16")
-    assert make_viewer(bands(None, None))._filled(pixels) is pixels
-    assert make_viewer(bands(None, 0.0))._filled(pixels) is not pixels
+def test_data_without_such_pixels_are_not_even_copied():
+    mean, floats = torch.zeros(2), stored(2, "float32")
+    assert filled(floats, nodata_numbers(bands(None, -9999.0)), mean) is floats
+    holed = floats.clone()
+    holed[0, 0, 1, 2, 3] = -9999.0
+    assert filled(holed, nodata_numbers(bands(None, None)), mean) is holed
+    assert (filled(holed, nodata_numbers(bands(None, -9999.0)), mean)[0, 0, 1, 2, 3] == 0).all()
 
 
 def test_the_numbers_go_along_to_the_device():

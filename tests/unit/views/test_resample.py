@@ -13,7 +13,7 @@ from seco.sensors import sentinel2
 from seco.sensors.rgb import display_bands
 from seco.views import augment
 from seco.views.augment import Augment, colour_space, draw_parameters, make_view
-from seco.views.resample import resampling_taps, weighted_rows
+from seco.views.resample import BAND, banded_columns, resampling_taps, weighted_rows
 
 PX = 24
 CPU = torch.device("cpu")
@@ -101,18 +101,28 @@ def test_no_blur_is_the_crop_alone_whatever_the_others_get():
 
 def test_sums_of_rows_are_products_with_the_matrix():
     map_ = taps([(0, 24), (3, 17), (9, 4)], 11, blur_before=[0.0, 1.0, 2.0])
-    x = torch.randn(3, PX, 5, generator=torch.Generator().manual_seed(0))
-    assert (weighted_rows(x, map_) - map_.dense(PX) @ x).abs().max() < 1e-5
+    x = torch.randn(3, 2, PX, 5, generator=torch.Generator().manual_seed(0))
+    expected = map_.dense(PX)[:, None] @ x
+    assert (weighted_rows(x, map_) - expected).abs().max() < 1e-5
     # What lies the other way round in memory is another sum, and not to be taken for this one.
     turned = x.mT.contiguous().mT
-    assert (weighted_rows(turned, map_) - map_.dense(PX) @ x).abs().max() < 1e-5
+    assert (weighted_rows(turned, map_) - expected).abs().max() < 1e-5
 
 
-def test_the_mean_of_what_a_map_makes_is_known_beforehand():
-    map_ = taps([(0, 24), (3, 17)], 11, blur_before=[0.0, 1.0], flip=[True, False])
-    line = torch.randn(2, 3, PX, generator=torch.Generator().manual_seed(0))
-    expected = (map_.dense(PX)[:, None] @ line[..., None])[..., 0].mean(2)
-    assert (map_.mean_of(line) - expected).abs().max() < 1e-6
+@pytest.mark.parametrize("out_px", [1, 11, BAND, 2 * BAND + 5])
+@pytest.mark.parametrize("part", [slice(0, 3), slice(1, 2), slice(2, 3)])
+def test_what_no_output_sees_need_not_be_there(out_px, part):
+    """Parts of the samples, each with no more of its input than they span, down and across, flipped or not."""
+    map_ = taps([(0, 24), (3, 17), (9, 4)], out_px, blur_before=[0.0, 0.5, 1.0], flip=[False, True, True])
+    x = torch.randn(3, 2, PX, PX, generator=torch.Generator().manual_seed(0))[part]
+    matrix, some = map_.dense(PX)[part], map_[part]
+    first, end = some.span
+    assert matrix[:, :, :first].abs().sum() + matrix[:, :, end:].abs().sum() == 0
+    rows = weighted_rows(x[:, :, first:end], some, first=first)
+    assert (rows - matrix[:, None] @ x).abs().max() < 1e-5
+    made = torch.empty(len(x), 2 * PX, out_px)
+    banded_columns(x.flatten(1, 2)[..., first:end], some, made, first=first)
+    assert (made - x.flatten(1, 2) @ matrix.mT).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("num_bands", [3, 12])
@@ -124,15 +134,18 @@ def test_weighted_sums_and_matrices_make_the_same_views(num_bands, order, chunk,
     stats = {"low": 10.0, "high": 240.0, "mean": 110.0, "std": 40.0}
     space = colour_space(bands, **{k: np.full(num_bands, v) for k, v in stats.items()})
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (7, num_bands, PX, PX)).astype(np.uint8))
+    assert (x == 0).any()  # nothing measured there, where bands say so
     drawn = draw_parameters(
         Augment(out_px=18), patch_px=PX, augmented=True, seed=3, epoch=0, samples=np.arange(7), view=1
     )
     monkeypatch.setattr(augment, "CHUNK", chunk)
-    ours = make_view(x, drawn, space, out_px=18, order=order)
     with monkeypatch.context() as m:
-        m.setattr(augment, "_sums_rows", lambda device: False)
+        m.setattr(augment, "_by_matrices", None)
+        ours = make_view(x, drawn, space, out_px=18, order=order)
+    with monkeypatch.context() as m:
+        m.setattr(augment, "_by_bands", None)
+        m.setattr(augment, "_in_cache", lambda device: False)
         theirs = make_view(x, drawn, space, out_px=18, order=order)
     assert ours.is_contiguous(memory_format=torch.channels_last)
     assert theirs.is_contiguous(memory_format=torch.channels_last)
     assert (ours - theirs).abs().max() < 2e-5
-    assert not torch.equal(ours, theirs)
