@@ -326,12 +326,14 @@ def make_view(
         _by_matrices(filled(pixels, space.nodata, space.mean), rows, cols, colours, made, contrast=around)
         return made
     some = max(1, CHUNK // (num_bands * px * px))
+    planes = torch.ones(min(some, num), num_bands + 1, out_px, out_px)
     for at in range(0, num, some):
         part = slice(at, at + some)
         contrast: Contrast = around if parameters.jittered[part].any() else "none"
         _by_bands(
-            pixels[part], rows[part], cols[part], colours[part], made[part], space=space, contrast=contrast
-        )
+            pixels[part], rows[part], cols[part], colours[part], made[part], space=space, contrast=contrast,
+            planes=planes[: num - at],
+        )  # fmt: skip
     return made
 
 
@@ -355,18 +357,20 @@ def _by_matrices(
 
 
 def _by_bands(
-    pixels: Tensor, rows: Taps, cols: Taps, colours: ColourMap, into: Tensor, *, space: ColourSpace, contrast: Contrast
+    pixels: Tensor, rows: Taps, cols: Taps, colours: ColourMap, into: Tensor,
+    *, space: ColourSpace, contrast: Contrast, planes: Tensor,
 ) -> None:  # fmt: skip
     """Make views by sums of the few pixels that are seen; what no crop sees is not read unless contrast asks for it.
 
-    Bands stay planes until the product with the colour matrix, which lays them side by side. A last plane of ones
-    brings in its offset.
+    Bands stay planes until the product with the colour matrix, which lays them side by side.
+
+    Args:
+        planes: memory for the bands, and a last plane of ones, which brings in the offset.
     """
-    num, num_bands, px, out_px = *pixels.shape[:3], into.shape[-1]
+    px = pixels.shape[-1]
     top, bottom = (0, px) if contrast == "patch" else rows.span
     left, right = (0, px) if contrast == "patch" else cols.span
     x = filled(pixels[:, :, top:bottom, left:right], space.nodata, space.mean)
-    planes = x.new_ones(num, num_bands + 1, out_px, out_px)
     seen = planes[:, :-1]
     y = weighted_rows(x, rows, first=top)
     banded_columns(y.flatten(1, 2), cols, seen.flatten(1, 2), first=left)

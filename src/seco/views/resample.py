@@ -9,6 +9,7 @@ Accelerators multiply matrices so much faster than they gather that there it is 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -35,10 +36,14 @@ class Taps:
 
     def __getitem__(self, part: slice) -> Taps:
         """Return the maps of some of the samples, without the taps that weigh nothing in any of them."""
-        weight = self.weight[part]
-        used = np.flatnonzero(weight.amax((0, 1)).numpy())
+        used = np.flatnonzero(self.used[part].any(0))
         taps = slice(used[0], used[-1] + 1)
-        return Taps(index=self.index[part, :, taps], weight=weight[..., taps])
+        return Taps(index=self.index[part, :, taps], weight=self.weight[part, :, taps])
+
+    @functools.cached_property
+    def used(self) -> Bool[np.ndarray, "batch taps"]:
+        """Which taps weigh anything in each map."""
+        return (self.weight.amax(1) > 0).cpu().numpy()
 
     def halves(self) -> tuple[Taps, Taps]:
         """Return the maps of the first half of the samples and those of the second."""
@@ -48,7 +53,8 @@ class Taps:
     @property
     def span(self) -> tuple[int, int]:
         """The first input pixel that is seen, and the one after the last."""
-        return int(self.index[..., 0].min()), int(self.index[..., -1].max()) + 1
+        index = self.index.cpu().numpy()
+        return int(index[..., 0].min()), int(index[..., -1].max()) + 1
 
     def dense(self, size: int) -> Float[Tensor, "batch out size"]:
         """Return the same map of `size` input pixels as matrices."""
@@ -195,11 +201,13 @@ def banded_columns(
     x: Float[Tensor, "batch rows size"], taps: Taps, into: Float[Tensor, "batch rows out"], *, first: int = 0
 ) -> None:
     """Apply the map to rows of pixels: `BAND` output columns are a product with the few input columns they see."""
-    index = taps.index - first
-    matrix = Taps(index=index, weight=taps.weight).dense(x.shape[2])
+    index = taps.index.numpy()
     starts = np.arange(0, index.shape[1], BAND)
-    low = np.minimum.reduceat(index[..., 0].numpy().min(0), starts).tolist()
-    high = np.maximum.reduceat(index[..., -1].numpy().max(0), starts).tolist()
-    for at, begin, end in zip(starts.tolist(), low, high, strict=True):
-        seen, made = slice(begin, end + 1), slice(at, at + BAND)
-        torch.bmm(x[:, :, seen], matrix[:, made, seen].mT, out=into[:, :, made])
+    low = np.minimum.reduceat(index[..., 0].min(0), starts)
+    width = int((np.maximum.reduceat(index[..., -1].max(0), starts) - low).max()) + 1
+    low = np.minimum(low, first + x.shape[2] - width)
+    shift = torch.from_numpy(np.repeat(low, BAND)[: index.shape[1], None])
+    matrix = Taps(index=taps.index - shift, weight=taps.weight).dense(width)
+    bands = zip((low - first).tolist(), matrix.mT.split(BAND, 2), into.split(BAND, 2), strict=True)
+    for begin, weights, made in bands:
+        torch.bmm(x.narrow(2, begin, width), weights, out=made)
