@@ -86,15 +86,18 @@ def resampling_taps(
         first, weight = _blurred_before(first, weight, blur_before, size=size)
     if blur_after is not None and (blur_after > 0).any():
         first, weight = _blurred_after(first, weight, blur_after, scale=float(length.max()) / out_px)
-    at = first[..., None] + torch.arange(weight.shape[-1], dtype=torch.int32, device=device)
+    at = first[:, None] + torch.arange(weight.shape[1], dtype=torch.int32, device=device)[:, None]
     index = at.clamp(0, size - 1)
-    return Taps(index=index, weight=weight.mul_(at == index))
+    return Taps(index=index.mT, weight=weight.mul_(at == index).mT)
 
 
 def _bilinear(
     start: np.ndarray, length: np.ndarray, flip: np.ndarray | None, *, out_px: int, device: torch.device
-) -> tuple[Int[Tensor, "batch out"], Float[Tensor, "batch out taps"]]:
-    """Return the first pixel that each output sees, and the weights from there on."""
+) -> tuple[Int[Tensor, "batch out"], Float[Tensor, "batch taps out"]]:
+    """Return the first pixel that each output sees, and the weights from there on.
+
+    Outputs lie in a row here and below, since what is computed in rows of two or three taps is slow.
+    """
     num_taps = math.ceil(2 * max(1.0, float(length.max()) / out_px))
     begin = torch.from_numpy(start).to(device, torch.float32)[:, None]
     span = torch.from_numpy(length).to(device, torch.float32)[:, None]
@@ -106,11 +109,10 @@ def _bilinear(
     centre = begin + (i + 0.5) * scale
     # The tent of the filter is above 0 strictly between centre - support and centre + support.
     first = (centre - support - 0.5).floor() + 1
-    middle = first[..., None] + torch.arange(num_taps, device=device) + 0.5
-    weight = (1 - (middle - centre[..., None]).abs() / support[..., None]).clamp_(min=0)
-    inside = (middle > begin[..., None]) & (middle < (begin + span)[..., None])
-    weight = weight * inside
-    return first.to(torch.int32), weight / weight.sum(-1, keepdim=True)
+    middle = first[:, None] + torch.arange(num_taps, device=device)[:, None] + 0.5
+    weight = (1 - (middle - centre[:, None]).abs() / support[..., None]).clamp_(min=0)
+    weight *= (middle > begin[..., None]) & (middle < (begin + span)[..., None])
+    return first.to(torch.int32), weight / weight.sum(1, keepdim=True)
 
 
 def _gaussian(sigma: np.ndarray, device: torch.device) -> Float[Tensor, "batch window"]:
@@ -132,36 +134,36 @@ def _edge_sums(window: Float[Tensor, "batch window"], size: int) -> Float[Tensor
 
 def _blurred_before(
     first: Int[Tensor, "batch out"],
-    weight: Float[Tensor, "batch out taps"],
+    weight: Float[Tensor, "batch taps out"],
     sigma: np.ndarray,
     *,
     size: int,
-) -> tuple[Int[Tensor, "batch out"], Float[Tensor, "batch out wider"]]:
+) -> tuple[Int[Tensor, "batch out"], Float[Tensor, "batch wider out"]]:
     """Return a map that blurs its input first, the blur renormalised at the edges of the image."""
-    num, out_px, num_taps = weight.shape
+    num, num_taps, out_px = weight.shape
     window = _gaussian(sigma, weight.device)
     sums = _edge_sums(window, size)
-    index = (first[..., None] + torch.arange(num_taps, device=weight.device)).clamp_(0, size - 1)
+    index = (first[:, None] + torch.arange(num_taps, device=weight.device)[:, None]).clamp_(0, size - 1)
     weight = weight / sums.gather(1, index.flatten(1)).view_as(weight)
-    wide = weight.new_zeros(num, out_px, num_taps + window.shape[1] - 1)
+    wide = weight.new_zeros(num, num_taps + window.shape[1] - 1, out_px)
     for k in range(num_taps):
-        wide[..., k : k + window.shape[1]].addcmul_(weight[..., k, None], window[:, None])
+        wide[:, k : k + window.shape[1]].addcmul_(weight[:, k, None], window[..., None])
     return first - window.shape[1] // 2, wide
 
 
 def _blurred_after(
     first: Int[Tensor, "batch out"],
-    weight: Float[Tensor, "batch out taps"],
+    weight: Float[Tensor, "batch taps out"],
     sigma: np.ndarray,
     *,
     scale: float,
-) -> tuple[Int[Tensor, "batch out"], Float[Tensor, "batch out wider"]]:
+) -> tuple[Int[Tensor, "batch out"], Float[Tensor, "batch wider out"]]:
     """Return a map that blurs its output, the blur renormalised at the edges of the view.
 
     Args:
         scale: the largest number of input pixels that an output pixel stands for.
     """
-    num, out_px, num_taps = weight.shape
+    num, num_taps, out_px = weight.shape
     device = weight.device
     window = _gaussian(sigma, device)
     radius = window.shape[1] // 2
@@ -174,7 +176,9 @@ def _blurred_after(
     num_wide = math.ceil(2 * radius * scale) + 1 + num_taps
     at = (begins - start[..., None])[..., None] + torch.arange(num_taps, device=device)
     wide = weight.new_zeros(num, out_px, num_wide)
-    return start, wide.scatter_add_(2, at.flatten(2).long(), (share[..., None] * weight[:, near]).flatten(2))
+    return start, wide.scatter_add_(
+        2, at.flatten(2).long(), (share[..., None] * weight.mT[:, near]).flatten(2)
+    ).mT
 
 
 def weighted_rows(
@@ -189,7 +193,7 @@ def weighted_rows(
     _, out_px, num_taps = taps.weight.shape
     begins = torch.arange(-first, num * planes * size - first, size, dtype=torch.int32)
     summed = functional.embedding_bag(
-        (taps.index[:, None] + begins.view(num, planes, 1, 1)).view(-1, num_taps),
+        (taps.index[:, None] + begins.view(num, planes, 1, 1)).reshape(-1, num_taps),
         x.contiguous().view(-1, width),
         mode="sum",
         per_sample_weights=taps.weight[:, None].expand(-1, planes, -1, -1).reshape(-1, num_taps),
