@@ -29,8 +29,10 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green, blue in grey (ITU-R BT.601), as PIL and torchvision use them."""
 TINY = 1e-6
 """Widths and deviations below this share of the mean (of 1, if the mean is less) count as none: they are rounding."""
-CHUNK = 250_000
-"""Stored numbers that a CPU takes through a whole view at a time, one sample at least: small samples share the calls."""
+CHUNK = 1_000_000
+"""Stored numbers of small samples that a CPU takes through a whole view together, so that they share the calls."""
+ALONE = 100_000
+"""Stored numbers from which on a sample goes alone: it fills the cache, and crops apart make it read what none sees."""
 MAX_SIGMA_PX = 1000.0
 """A blur of more leaves one colour, and its window of six deviations takes gigabytes."""
 JITTER_OPS = ("brightness", "contrast", "saturation", "hue")
@@ -325,7 +327,8 @@ def make_view(
     if not _in_cache(pixels.device):
         _by_matrices(filled(pixels, space.nodata, space.mean), rows, cols, colours, made, contrast=around)
         return made
-    some = max(1, CHUNK // (num_bands * px * px))
+    size = num_bands * px * px
+    some = 1 if size >= ALONE else max(1, CHUNK // size)
     planes = torch.ones(min(some, num), num_bands + 1, out_px, out_px)
     for at in range(0, num, some):
         part = slice(at, at + some)

@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-BAND = 32
-"""Output columns that are made together: fewer leave registers idle, more see columns that most of them do not need."""
+BAND = 48
+"""Output columns that are made together: fewer are too short a product, more see columns that most of them do not need."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
