@@ -63,7 +63,7 @@ def views(px: int, out_px: int, num_bands: int, batch: int) -> dict[str, tuple[C
         k: np.full(num_bands, v) for k, v in {"low": 0.0, "high": 255.0, "mean": 110.0, "std": 40.0}.items()
     }
     space = colour_space(bands, **numbers)
-    stored = np.random.default_rng(0).integers(0, 256, (batch, num_bands, px, px))
+    stored = np.random.default_rng(0).integers(1, 256, (batch, num_bands, px, px))
     x = torch.from_numpy(stored.astype(np.uint8 if num_bands == 3 else np.int32))
     augment = Augment(out_px=out_px, blur_sigma=(0.1, 2.0 * px / 264))
     draw = {"patch_px": px, "seed": 0, "epoch": 0, "samples": np.arange(batch), "view": 1}

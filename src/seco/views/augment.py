@@ -298,7 +298,7 @@ def make_view(
     out_px: int,
     order: Literal["augment-crop", "crop-augment"],
 ) -> Float[Tensor, "batch bands out out"]:
-    """Make one view of each image.
+    """Make one view of each image. Pixels where nothing was measured take their band's mean, before anything else.
 
     Args:
         pixels: stored numbers (batch, bands, px, px), any dtype, on the device to compute on.
