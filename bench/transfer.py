@@ -175,7 +175,9 @@ def _grid(title: str, found: list[dict[str, Any]], column: Any, rows: list[dict[
         text = f"{100 * s['value']:.1f}{spread}"
         return f"**{text}**" if round(100 * s["value"], 1) == round(100 * best[name], 1) else text
 
-    seeds = {s["encoder"]: s["num_seeds"] for s in found}
+    seeds = {
+        e: "-".join(map(str, sorted({s["num_seeds"] for s in line.values()}))) for e, line in cells.items()
+    }
     head = "linear" if "linear" in columns else columns[-1]
     out = [
         f"\n### {title}\n",
