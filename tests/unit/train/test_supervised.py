@@ -116,14 +116,13 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, backbone, monkeypatch,
 
 
 def test_bf16_learns_what_fp32_does(backbone):
-    plain, told = trained(backbone, steps=40, encoder_lr=1e-3)
+    _, told = trained(backbone, steps=40, encoder_lr=1e-3)
     half, told_too = trained(backbone, steps=40, encoder_lr=1e-3, precision="bf16")
     assert told.best_score == told_too.best_score == 1
     first, second = (t.history[0]["loss"] for t in (told, told_too))
     assert first != second
     assert first == pytest.approx(second, rel=0.02)
     assert all(p.dtype == torch.float32 for p in half.parameters())
-    assert {k for k, v in plain.state_dict().items() if v.shape != half.state_dict()[k].shape} == set()
 
 
 def test_bf16_that_would_be_wrong_is_not_used(backbone, monkeypatch):
